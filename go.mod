@@ -1,0 +1,3 @@
+module github.com/virtsmith/virtsmith
+
+go 1.26
