@@ -1,0 +1,48 @@
+# virtsmith. `make` alone lists the targets.
+GO       := $(or $(shell command -v go),/usr/local/go/bin/go)
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+FUZZTIME ?= 10s
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags='-s -w'
+
+export PATH := $(patsubst %/,%,$(dir $(GO))):$(PATH)
+
+.PHONY: help setup build test lint generate spec bench fuzz demo install clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## install the Debian packages that tests and demo use, if missing
+	@contrib/dev/setup
+
+build: ## build every command into bin/
+	$(BUILD) -o bin/ ./cmd/...
+
+test: setup ## run every test
+	timeout -k 10 29m $(GO) test -p 2 -timeout 25m ./...
+
+lint: ## vet, staticcheck, and golangci-lint where it is installed
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'golangci-lint is not installed: skipped'; fi
+
+generate: ## rewrite man/ and completions/ from what is declared
+	$(GO) run ./pkg/internal/gendocs
+
+spec: ## write what is declared to build/spec/api.json and cli.json
+	$(GO) run ./pkg/internal/gendocs -spec build/spec
+
+bench: build ## time whole commands with 1, 1,000 and 10,000 guests
+	contrib/dev/bench
+
+fuzz: ## fuzz each parser for FUZZTIME (10s)
+	contrib/dev/fuzz $(FUZZTIME)
+
+demo: setup build ## create, boot, snapshot and destroy a real VM under build/demo
+	contrib/dev/demo
+
+install: build ## install binaries, man pages and completions under DESTDIR and PREFIX
+	contrib/dev/install '$(DESTDIR)$(PREFIX)'
+
+clean: ## remove what was built
+	rm -rf bin build
