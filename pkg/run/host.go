@@ -1,0 +1,268 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Host runs programs on this machine. The zero value is ready.
+type Host struct {
+	// Env is the environment programs get; nil means that of this process.
+	Env []string
+}
+
+// Run runs c to its end.
+func (h Host) Run(ctx context.Context, c Cmd) error {
+	p, err := h.Start(ctx, c)
+	if err != nil {
+		return err
+	}
+	return p.Wait()
+}
+
+// Look returns the path of a program, or an [*Error] that names it.
+func (h Host) Look(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", &Error{Cmd: Command(name), ExitCode: -1, Err: missing(err)}
+	}
+	return path, nil
+}
+
+// A Process is a program that was started and not waited for yet.
+type Process struct {
+	cmd  *exec.Cmd
+	desc Cmd
+	ctx  context.Context //nolint:containedctx // the cause of the end, read once by Wait
+	tail *tail
+}
+
+// Start starts c. The caller must call Wait. The program is ended when ctx ends.
+func (h Host) Start(ctx context.Context, c Cmd) (*Process, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &Error{Cmd: c, ExitCode: -1, Err: context.Cause(ctx)}
+	}
+	p := &Process{desc: c, ctx: ctx, cmd: exec.CommandContext(ctx, c.Path, c.Args...)}
+	p.cmd.Dir = c.Dir
+	p.cmd.Env = append(h.environ(), c.Env...)
+	p.cmd.Stdin, p.cmd.Stdout = c.Stdin, c.Stdout
+	p.cmd.ExtraFiles = c.ExtraFiles
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !c.Foreground}
+	p.cmd.Cancel = func() error { return p.signal(syscall.SIGTERM) }
+	p.cmd.WaitDelay = c.Grace
+	if c.Grace == 0 {
+		p.cmd.WaitDelay = DefaultGrace
+	}
+	p.connectStderr()
+	if err := p.cmd.Start(); err != nil {
+		return nil, &Error{Cmd: c, ExitCode: -1, Err: missing(err)}
+	}
+	return p, nil
+}
+
+func (h Host) environ() []string {
+	if h.Env != nil {
+		return append([]string(nil), h.Env...)
+	}
+	return os.Environ()
+}
+
+// connectStderr keeps the end of stderr for errors. A program in the foreground gets the
+// caller's file as it is, since it may ask whether that is a terminal.
+func (p *Process) connectStderr() {
+	if _, isFile := p.desc.Stderr.(*os.File); isFile && p.desc.Foreground {
+		p.cmd.Stderr = p.desc.Stderr
+		return
+	}
+	p.tail = &tail{}
+	p.cmd.Stderr = p.tail
+	if p.desc.Stderr != nil {
+		p.tail.next = p.desc.Stderr
+		// One writer for both streams must stay one writer, so that exec gives
+		// the program one pipe and the order of its words is kept.
+		if p.desc.Stdout != nil && same(p.desc.Stdout, p.desc.Stderr) {
+			p.cmd.Stdout = p.tail
+		}
+	}
+}
+
+func same(a, b io.Writer) (equal bool) {
+	defer func() {
+		if recover() != nil { // writers of a type that cannot be compared
+			equal = false
+		}
+	}()
+	return a == b
+}
+
+// Pid returns the process id.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal to the program alone.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// signal reaches the program and what it started.
+func (p *Process) signal(s syscall.Signal) error {
+	if p.desc.Foreground {
+		return p.cmd.Process.Signal(s)
+	}
+	err := syscall.Kill(-p.cmd.Process.Pid, s)
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+// Wait waits for the end of the program and tells how it ended.
+func (p *Process) Wait() error {
+	err := p.cmd.Wait()
+	if err == nil {
+		return nil
+	}
+	e := &Error{Cmd: p.desc, ExitCode: -1, Err: err}
+	if p.tail != nil {
+		e.Stderr = p.tail.String()
+	}
+	if state := p.cmd.ProcessState; state != nil {
+		e.ExitCode = state.ExitCode()
+		if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			e.Signal = status.Signal().String()
+		}
+	}
+	if p.ctx.Err() != nil {
+		e.Err = context.Cause(p.ctx)
+		if !p.desc.Foreground {
+			// What the program had started may have ignored SIGTERM.
+			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		}
+	}
+	return e
+}
+
+// missing makes errors.Is(err, exec.ErrNotFound) true for every way a program can be
+// absent, a path that does not exist included.
+func missing(err error) error {
+	if errors.Is(err, os.ErrNotExist) && !errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%w: %w", exec.ErrNotFound, err)
+	}
+	return err
+}
+
+// tailSize is how much of stderr an error can quote.
+const tailSize = 4 << 10
+
+// tail keeps the end of what is written and passes it on.
+type tail struct {
+	next io.Writer
+	mu   sync.Mutex
+	buf  []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - tailSize; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	t.mu.Unlock()
+	if t.next == nil {
+		return len(p), nil
+	}
+	return t.next.Write(p)
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.buf)
+}
+
+// Pipe runs commands side by side, the standard output of each feeding the next. It
+// returns the errors of all that failed; a broken pipe that only follows from a later
+// command's end is left out.
+func Pipe(ctx context.Context, r Runner, cmds ...Cmd) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	errs := make([]error, len(cmds))
+	ends := make([]*os.File, 0, 2*len(cmds))
+	defer func() {
+		for _, f := range ends {
+			_ = f.Close()
+		}
+	}()
+	var wg sync.WaitGroup
+	links := make([]struct{ in, out *os.File }, len(cmds))
+	for i := range len(cmds) - 1 {
+		in, out, err := os.Pipe()
+		if err != nil {
+			return fmt.Errorf("pipe: %w", err)
+		}
+		links[i].out, links[i+1].in = out, in
+		ends = append(ends, in, out)
+	}
+	for i, c := range cmds {
+		if links[i].in != nil {
+			c.Stdin = links[i].in
+		}
+		if links[i].out != nil {
+			c.Stdout = links[i].out
+		}
+		wg.Go(func() {
+			errs[i] = r.Run(ctx, c)
+			// Closing our copies is what tells the neighbours.
+			for _, f := range []*os.File{links[i].in, links[i].out} {
+				if f != nil {
+					_ = f.Close()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(withoutEcho(errs)...)
+}
+
+// withoutEcho drops SIGPIPE deaths where a real fault is there to be told.
+func withoutEcho(errs []error) []error {
+	var real []error
+	for _, err := range errs {
+		e, ok := errors.AsType[*Error](err)
+		if err != nil && !(ok && e.Signal == syscall.SIGPIPE.String()) {
+			real = append(real, err)
+		}
+	}
+	if len(real) == 0 {
+		return errs
+	}
+	return real
+}
+
+// Alive tells whether a process of that id exists, ours or not.
+func Alive(pid int) bool {
+	if pid <= 0 {
+		return false
+	}
+	err := syscall.Kill(pid, 0)
+	return err == nil || errors.Is(err, syscall.EPERM)
+}
+
+// Gone waits until the process has ended, asking every interval; it serves processes
+// that are not our children.
+func Gone(ctx context.Context, pid int, interval time.Duration) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for Alive(pid) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("process %d is still there: %w", pid, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+	return nil
+}
