@@ -33,15 +33,15 @@ func (s *Schema) parseAt(path, text string) (Params, error) {
 
 // checkKeys checks the parts of a property string.
 func (s *Schema) checkKeys(path string, p Params, faults Faults) {
-	for name, key := range s.Keys {
-		if key.Alias != "" {
-			continue
+	for name, key := range s.Keys { // an alias is no key of its own
+		if _, given := p[name]; !given && !key.Optional && key.Alias == "" {
+			faults.add(join(path, name), "property is missing and it is not optional")
 		}
-		text, given := p[name]
-		if !given {
-			if !key.Optional {
-				faults.add(join(path, name), "property is missing and it is not optional")
-			}
+	}
+	for name, text := range p {
+		key := s.Keys[name]
+		if key == nil {
+			faults.add(join(path, name), "property is not defined in schema and the schema does not allow additional properties")
 			continue
 		}
 		if key.Requires != "" {
@@ -50,11 +50,6 @@ func (s *Schema) checkKeys(path string, p Params, faults Faults) {
 			}
 		}
 		key.checkText(join(path, name), text, faults)
-	}
-	for name := range p {
-		if s.Keys[name] == nil {
-			faults.add(join(path, name), "property is not defined in schema and the schema does not allow additional properties")
-		}
 	}
 }
 

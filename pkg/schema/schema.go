@@ -43,6 +43,7 @@ type Schema struct {
 	Requires    string // another property that must be there too
 	Alias       string // the property this is another name of
 	KeyAlias    string // the property that takes the name of this one as its value
+	Input       bool   // taken from callers but never stored nor shown
 	DefaultKey  bool   // the key of a property string that may go without its name
 	Renderer    string // how a value is shown to people
 	PrintWidth  int    // the widest that a text table makes this column, 0 for no limit

@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -20,8 +21,8 @@ type Given Params
 
 // A Field is one option of a struct, or one family of options. Its tags are
 //
-//	pve      name, name[count] for a family; then ",default_key"; required where
-//	         the Go type is neither pointer, map nor slice, or ",optional"
+//	pve      name, name[count] for a family; then ",default_key", ",optional" (as
+//	         pointers, maps and slices are anyway), ",input" (see [Schema])
 //	doc      what the option is, in a sentence
 //	alias    other names of the option, separated by blanks
 //	keyalias the key that takes the place of this one's name: keyalias:"model" on
@@ -141,6 +142,8 @@ func field(sf reflect.StructField, tag string) Field {
 			f.Schema.DefaultKey = true
 		case "optional":
 			f.Schema.Optional = true
+		case "input":
+			f.Schema.Input = true
 		default:
 			panic(fmt.Sprintf("schema: field %s: unknown tag word %q", sf.Name, word))
 		}
@@ -183,8 +186,7 @@ func OfType(t reflect.Type) *Schema {
 }
 
 func isText(t reflect.Type) bool {
-	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) ||
-		t.Implements(reflect.TypeFor[Describer]())
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
 // of returns the schema of a field of type t with the given tags.
@@ -229,7 +231,7 @@ func kind(t reflect.Type, tag reflect.StructTag) *Schema {
 			}
 			return &Schema{Type: "array", Optional: true, Items: OfType(t.Elem())}
 		case reflect.Struct:
-			s.Keys = TypeOf(t).keys.Keys
+			s.Keys = maps.Clone(TypeOf(t).keys.Keys) // a Describer may leave some out
 		}
 	}
 	switch t.Kind() {

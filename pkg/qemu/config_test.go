@@ -1,0 +1,44 @@
+package qemu
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/virtsmith/virtsmith/pkg/schema"
+)
+
+func TestConfigDecode(t *testing.T) {
+	p := schema.Params{
+		"scsi0": "local:100/vm-100-disk-0.qcow2,iothread=1,size=32G", "net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0",
+		"memory": "2048", "cores": "2", "boot": "order=scsi0", "ostype": "l26", "numa": "1", "numa0": "cpus=0-1,memory=1024",
+		"agent": "1,freeze-fs-on-backup=0",
+	}
+	var c Config
+	if err := schema.Decode(p, &c); err != nil {
+		t.Fatal(err)
+	}
+	p["agent"] = "1,freeze-fs=0"
+	if diff := cmp.Diff(p, schema.Encode(c)); diff != "" {
+		t.Error(diff)
+	}
+	err := schema.Decode(schema.Params{"virtio0": "local:1/x.raw,ssd=1"}, &c)
+	want := "virtio0: invalid format - format error\nvirtio0.ssd: property is not defined in schema and the schema does not allow additional properties\n"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	p := schema.Params{
+		"scsi0": "local:100/vm-100-disk-0.qcow2,iothread=1,size=32G", "net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0",
+		"memory": "2048", "cores": "2", "boot": "order=scsi0", "ostype": "l26", "smbios1": "uuid=21111111-2222-4333-8444-555555555555",
+		"vmgenid": "21111111-2222-4333-8444-555555555555", "scsihw": "virtio-scsi-single", "name": "web", "sockets": "1", "tags": "a;b", "ide2": "none,media=cdrom",
+	}
+	for b.Loop() {
+		var c Config
+		if err := schema.Decode(p, &c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
