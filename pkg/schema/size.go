@@ -67,11 +67,11 @@ func scaled(r *big.Rat, shift int, up bool) *big.Int {
 	return whole
 }
 
-// String writes the size with the largest unit that divides it.
+// String writes the size with the largest unit that divides it, which for 0 is T.
 func (s Size) String() string {
 	unit := ""
 	for _, larger := range []string{"K", "M", "G", "T"} {
-		if s == 0 || s%1024 != 0 {
+		if s%1024 != 0 {
 			break
 		}
 		s, unit = s/1024, larger

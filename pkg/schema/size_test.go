@@ -15,7 +15,7 @@ func TestSize(t *testing.T) {
 		size schema.Size
 		out  string // empty for a refusal
 	}{
-		{"0", 0, "0"},
+		{"0", 0, "0T"},
 		{"512", 512, "512"},
 		{"1024", schema.KiB, "1K"},
 		{"528K", 528 * schema.KiB, "528K"},
