@@ -1,7 +1,7 @@
 package qemu
 
-// Audio is the value of audio0.
+// Audio is the sound card (audio0).
 type Audio struct {
-	Device string  `pve:"device" doc:"" enum:"ich9-intel-hda|intel-hda|AC97"`
-	Driver *string `pve:"driver" doc:"" enum:"spice|none" default:"spice"`
+	Device string  `pve:"device" doc:"Sound card the guest sees." enum:"ich9-intel-hda|intel-hda|AC97"`
+	Driver *string `pve:"driver" doc:"Where the sound goes on the host side." enum:"spice|none" default:"spice"`
 }

@@ -9,16 +9,16 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
-// IDE is the value of ideN.
+// IDE is a drive on the IDE bus (ideN).
 type IDE struct{ DriveOptions }
 
-// SATA is the value of sataN.
+// SATA is a drive on the SATA bus (sataN).
 type SATA struct{ DriveOptions }
 
-// SCSI is the value of scsiN.
+// SCSI is a drive on the SCSI bus (scsiN).
 type SCSI struct{ DriveOptions }
 
-// VirtIO is the value of virtioN.
+// VirtIO is a disk that is a virtio device of its own (virtioN).
 type VirtIO struct{ DriveOptions }
 
 // Describe leaves the options that an IDE drive has.

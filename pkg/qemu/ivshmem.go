@@ -1,7 +1,7 @@
 package qemu
 
-// IVSHMem is the value of ivshmem.
+// IVSHMem is memory shared with other VMs and the host (ivshmem).
 type IVSHMem struct {
-	Name *string `pve:"name" doc:"" pattern:"[a-zA-Z0-9\\-]+" hint:"string"`
-	Size int     `pve:"size" doc:"" min:"1"`
+	Name *string `pve:"name" doc:"Name of the memory file, the VM's number if unset." pattern:"[a-zA-Z0-9\\-]+" hint:"string"`
+	Size int     `pve:"size" doc:"Size of the shared memory in MiB." min:"1"`
 }

@@ -1,7 +1,7 @@
 package qemu
 
-// Watchdog is the value of watchdog.
+// Watchdog is the device that acts when the guest hangs (watchdog).
 type Watchdog struct {
-	Model  *string `pve:"model,default_key" doc:"" enum:"i6300esb|ib700" default:"i6300esb"`
-	Action *string `pve:"action" doc:"" enum:"reset|shutdown|poweroff|pause|debug|none"`
+	Model  *string `pve:"model,default_key" doc:"Model of the device." enum:"i6300esb|ib700" default:"i6300esb"`
+	Action *string `pve:"action" doc:"What happens when the guest has stopped feeding the device." enum:"reset|shutdown|poweroff|pause|debug|none"`
 }
