@@ -44,7 +44,8 @@ type Process struct {
 	tail *tail
 }
 
-// Start starts c. The caller must call Wait. The program is ended when ctx ends.
+// Start starts c. The caller must call Wait, unless the program is to outlive this
+// process. The program is ended when ctx ends.
 func (h Host) Start(ctx context.Context, c Cmd) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &Error{Cmd: c, ExitCode: -1, Err: context.Cause(ctx)}
@@ -54,7 +55,7 @@ func (h Host) Start(ctx context.Context, c Cmd) (*Process, error) {
 	p.cmd.Env = append(h.environ(), c.Env...)
 	p.cmd.Stdin, p.cmd.Stdout = c.Stdin, c.Stdout
 	p.cmd.ExtraFiles = c.ExtraFiles
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !c.Foreground}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !c.Foreground && !c.Detached, Setsid: c.Detached}
 	p.cmd.Cancel = func() error { return p.signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = c.Grace
 	if c.Grace == 0 {

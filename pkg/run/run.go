@@ -46,6 +46,10 @@ type Cmd struct {
 	// own, so that ^C at the terminal reaches it once, through ctx.
 	Foreground bool
 
+	// Detached gives the program a session of its own, so that it outlives our terminal:
+	// for workers and daemons, started with a ctx that does not end.
+	Detached bool
+
 	// ReadOnly says that the program changes nothing, so a dry run may run it.
 	ReadOnly bool
 

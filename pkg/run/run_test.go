@@ -251,3 +251,15 @@ func TestDry(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestDetachedLeadsASession(t *testing.T) {
+	c := sh("cut -d' ' -f1,5,6 /proc/$$/stat")
+	c.Detached = true
+	out, err := run.OutputOf(t.Context(), run.Host{}, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := strings.Fields(string(out)); len(f) != 3 || f[0] != f[1] || f[1] != f[2] {
+		t.Errorf("process, group and session %v", f)
+	}
+}
