@@ -8,7 +8,8 @@ package config
 
 import "github.com/virtsmith/virtsmith/pkg/schema"
 
-// A Doc is the content of a guest's configuration file.
+// A Doc is the content of a guest's configuration file. Values are text as [Dialect.Check] keeps
+// it; a description is plain text.
 type Doc struct {
 	Values    schema.Params            // what holds now
 	Pending   schema.Params            // what will hold after the next start; the key "delete" lists what will be gone
