@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
@@ -38,6 +39,9 @@ func (l Local) Call(ctx context.Context, key string, p schema.Params) (any, erro
 	job, err := m.prepare(ctx, p)
 	if err != nil {
 		return nil, err
+	}
+	if plan.From(ctx) != nil {
+		return nil, m.work(ctx, p)
 	}
 	return l.Start(ctx, m, job, p)
 }

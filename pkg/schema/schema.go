@@ -76,6 +76,21 @@ func (f *flag) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+// words are the words of an enumeration, some of which JSON may write as numbers.
+type words []string
+
+func (w *words) UnmarshalJSON(raw []byte) error {
+	var values []any
+	if err := json.Unmarshal(raw, &values); err != nil {
+		return err
+	}
+	*w = make(words, len(values))
+	for i, v := range values {
+		(*w)[i] = scalar(v)
+	}
+	return nil
+}
+
 // wire is Schema as it is written in JSON.
 type wire struct {
 	Type        string             `json:"type,omitempty"`
@@ -84,7 +99,7 @@ type wire struct {
 	Format      json.RawMessage    `json:"format,omitempty"`
 	FormatName  string             `json:"format_name,omitempty"`
 	Expanded    map[string]*Schema `json:"format_properties,omitempty"`
-	Enum        []string           `json:"enum,omitempty"`
+	Enum        words              `json:"enum,omitempty"`
 	Pattern     string             `json:"pattern,omitempty"`
 	TypeText    string             `json:"typetext,omitempty"`
 	Hint        string             `json:"format_description,omitempty"`
