@@ -97,7 +97,7 @@ func (p *Plan) Import(from, to string) string {
 		return fmt.Sprintf("%s imports %s, which stands on no floor", from, to)
 	case path.Base(to) == "all" && from != "app":
 		return fmt.Sprintf("%s imports %s, which is for app alone", from, to)
-	case t < f || below(from, to) || p.mayBeside(from, to):
+	case t < f || below(from, to) || p.mayBeside(from, to) || path.Base(from) == "all" && below(to, path.Dir(from)):
 		return ""
 	}
 	return fmt.Sprintf("%s (floor %d) imports %s (floor %d)", from, f, to, t)

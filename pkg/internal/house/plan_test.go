@@ -29,6 +29,8 @@ func TestPlan(t *testing.T) {
 		"listed beside":     {"qemu/cmdline", "guest", ""},
 		"all from app":      {"app", "storage/all", ""},
 		"all from others":   {"cli", "storage/all", "cli imports storage/all, which is for app alone"},
+		"all to its kin":    {"storage/all", "storage/dir", ""},
+		"all to others":     {"storage/all", "qemu", "storage/all (floor 3) imports qemu (floor 4)"},
 		"unknown":           {"nowhere", "schema", "nowhere stands on no floor: add it to floors.txt"},
 		"helpers for tests": {"storage", "internal/house", "storage imports internal/house, which is for tests"},
 	} {
