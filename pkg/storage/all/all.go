@@ -1,0 +1,12 @@
+// Package all lists the types of storage there are.
+package all
+
+import (
+	"github.com/virtsmith/virtsmith/pkg/storage"
+	"github.com/virtsmith/virtsmith/pkg/storage/dir"
+)
+
+// Types returns the types, for [storage.Options].
+func Types() []storage.Type {
+	return []storage.Type{dir.Type()}
+}

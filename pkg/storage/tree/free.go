@@ -1,0 +1,111 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/file"
+	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/storage"
+)
+
+// Free removes a volume, and the folder of its guest when nothing is left there.
+func (t *Tree) Free(ctx context.Context, name string) error {
+	n, path, err := t.find(name)
+	if err != nil {
+		return err
+	}
+	if n.Content == storage.Backups && file.Exists(protection(path)) {
+		return fmt.Errorf("cannot remove protected volume '%s' on '%s'", name, t.ID)
+	}
+	return t.locked(ctx, func(ctx context.Context) error {
+		if n.IsBase {
+			if err := t.unused(ctx, n, name); err != nil {
+				return err
+			}
+		}
+		if !taken(ctx, path) {
+			fmt.Fprintf(api.StreamsOf(ctx).Err, "disk image '%s' does not exist\n", path)
+			return nil
+		}
+		if p := plan.From(ctx); p != nil {
+			p.Stepf("rm %s", run.Quote(path))
+			p.Write(path, nil)
+			return nil
+		}
+		return t.remove(n, path)
+	})
+}
+
+func (t *Tree) remove(n storage.Name, path string) error {
+	if n.IsBase && !t.Disposable {
+		_ = immutable(path, false)
+	}
+	remove := os.Remove
+	if n.Format == "subvol" {
+		remove = os.RemoveAll
+	}
+	if err := remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("unlink '%s' failed - %w", path, errors.Unwrap(err))
+	}
+	switch n.Content {
+	case storage.Images:
+		_ = os.Remove(filepath.Dir(path)) // fails as long as something is in it
+	case storage.Backups:
+		_ = os.Remove(notes(path))
+		_ = os.Remove(backupExt.ReplaceAllString(path, ".log"))
+	}
+	return nil
+}
+
+// backupExt is what the log of a backup has other than the backup.
+var backupExt = regexp.MustCompile(`\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)$`)
+
+// unused fails when a base has clones.
+func (t *Tree) unused(ctx context.Context, base storage.Name, name string) error {
+	parent := "../" + base.Guest.String() + "/" + base.File
+	return t.eachImage(0, func(n storage.Name, path string) error {
+		if n.Format != "qcow2" || !taken(ctx, path) {
+			return nil
+		}
+		info, err := storage.ImageInfo(ctx, t.Env, path, n.Format)
+		if err == nil && info.Parent == parent {
+			return fmt.Errorf("base volume '%s' is still in use by linked clones%w", name, silent{storage.ErrInUse})
+		}
+		return nil
+	})
+}
+
+// silent is an error for callers that branch on it, not for people.
+type silent struct{ error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.error }
+
+// immutable sets or clears the flag that keeps even root from changing a file.
+func immutable(path string, on bool) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only its flags are changed
+	flags, err := unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil {
+		return err
+	}
+	const flag = 0x10 // FS_IMMUTABLE_FL
+	flags &^= flag
+	if on {
+		flags |= flag
+	}
+	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags))
+}

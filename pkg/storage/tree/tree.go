@@ -1,0 +1,177 @@
+// Package tree keeps volumes as files in a folder, in the layout that all storages
+// with a path have: images below images/<guest>, discs below template/iso, and so on.
+//
+// Types of storage that end in a folder, wherever it is mounted from, embed a [Tree]
+// and add how the folder comes to be there. What is said here holds on any file
+// system; a type with a better way overrides the method.
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/storage"
+)
+
+// A Tree is a folder that holds volumes.
+type Tree struct {
+	storage.Env
+	Root          string            // the folder
+	ContentDirs   map[string]string // folders of contents that are not where they usually are
+	Preallocation string            // off, metadata, falloc, full; empty for what is usual
+	MakeBase      bool              // make the folder itself when it is missing
+	MakeSubdirs   bool              // make the folders of the contents
+}
+
+// Subdir returns the folder of a content.
+func (t *Tree) Subdir(c storage.Content) (string, error) {
+	usual := map[storage.Content]string{
+		storage.Images: "images", storage.Rootdir: "private", storage.ISO: "template/iso",
+		storage.Templates: "template/cache", storage.Backups: "dump", storage.Snippets: "snippets", storage.Imports: "import",
+	}
+	sub, ok := usual[c]
+	if !ok {
+		return "", fmt.Errorf("unknown vtype '%s'", c)
+	}
+	if other, ok := t.ContentDirs[string(c)]; ok {
+		sub = strings.TrimPrefix(other, "/")
+	}
+	return filepath.Join(t.Root, sub), nil
+}
+
+// Path returns where a volume lies.
+func (t *Tree) Path(name, snap string) (string, error) {
+	n, err := t.Parse(name)
+	if err != nil {
+		return "", err
+	}
+	if snap != "" && n.Format != "qcow2" {
+		return "", errors.New("can't snapshot this image format")
+	}
+	return t.path(n)
+}
+
+// path returns where the volume that n is the name of lies.
+func (t *Tree) path(n storage.Name) (string, error) {
+	dir, err := t.Subdir(n.Content)
+	if err != nil {
+		return "", err
+	}
+	if n.Content == storage.Images {
+		dir = filepath.Join(dir, n.Guest.String())
+	}
+	return filepath.Join(dir, n.File), nil
+}
+
+// patience is how long a file system may take to answer that it is there.
+const patience = 2 * time.Second
+
+// Activate checks that the folder is there and makes those of the contents.
+func (t *Tree) Activate(ctx context.Context) error {
+	if t.Root == "" {
+		return errors.New("storage definition has no path")
+	}
+	return bounded(ctx, fmt.Sprintf("unable to activate storage '%s' - directory '%s'", t.ID, t.Root), func() error {
+		if p := plan.From(ctx); p != nil {
+			return nil // what is missing is made by the work that is only told of
+		}
+		if t.MakeBase {
+			if err := os.MkdirAll(t.Root, 0o755); err != nil {
+				return fmt.Errorf("unable to activate storage '%s' - %w", t.ID, err)
+			}
+		}
+		if st, err := os.Stat(t.Root); err != nil || !st.IsDir() {
+			return fmt.Errorf("unable to activate storage '%s' - directory '%s' does not exist or is unreachable", t.ID, t.Root)
+		}
+		return t.makeSubdirs()
+	})
+}
+
+func (t *Tree) makeSubdirs() error {
+	if !t.MakeSubdirs {
+		return nil
+	}
+	seen := map[string]storage.Content{}
+	for _, c := range t.Contents {
+		dir, err := t.Subdir(c)
+		if err != nil {
+			continue // none
+		}
+		if other, ok := seen[dir]; ok {
+			return fmt.Errorf("storage '%s' uses directory %s for multiple content types: %s and %s", t.ID, dir, other, c)
+		}
+		seen[dir] = c
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("unable to activate storage '%s' - %w", t.ID, err)
+		}
+	}
+	return nil
+}
+
+// Deactivate has nothing to do.
+func (t *Tree) Deactivate(context.Context) error { return nil }
+
+// ActivateVolume checks that the volume is there.
+func (t *Tree) ActivateVolume(ctx context.Context, name, snap string) error {
+	path, err := t.Path(name, snap)
+	if err != nil {
+		return err
+	}
+	return t.Bounded(ctx, func() error {
+		_, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			return storage.ErrNotExist
+		}
+		return err
+	})
+}
+
+// DeactivateVolume has nothing to do.
+func (t *Tree) DeactivateVolume(context.Context, string, string) error { return nil }
+
+// Status asks the file system.
+func (t *Tree) Status(ctx context.Context) (storage.Status, error) {
+	asked := make(chan syscall.Statfs_t, 1)
+	if err := t.Bounded(ctx, func() error {
+		var now syscall.Statfs_t
+		err := syscall.Statfs(t.Root, &now)
+		asked <- now
+		return err
+	}); err != nil {
+		return storage.Status{}, err
+	}
+	st := <-asked
+	unit := int64(st.Bsize)
+	total, free := int64(st.Blocks)*unit, int64(st.Bfree)*unit
+	return storage.Status{Total: total, Used: total - free, Available: int64(st.Bavail) * unit}, nil
+}
+
+// Bounded runs fn, which looks at the file system, no longer than a tree waits.
+func (t *Tree) Bounded(ctx context.Context, fn func() error) error {
+	return bounded(ctx, "storage '"+string(t.ID)+"'", fn)
+}
+
+// bounded runs fn, which may hang in the kernel when a server is gone, and leaves it
+// behind when it does.
+func bounded(ctx context.Context, what string, fn func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	case <-timeout.C:
+		return fmt.Errorf("%s is unreachable: no answer in %s", what, patience)
+	}
+}
