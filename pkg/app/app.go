@@ -1,0 +1,133 @@
+// Package app puts the real world together: it is the one place where the root
+// folder, the node's name, the clock, the runner of programs and the services that
+// need them are joined, and where the environment is read.
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/cluster"
+	"github.com/virtsmith/virtsmith/pkg/endpoint/all"
+	"github.com/virtsmith/virtsmith/pkg/file"
+	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu/process"
+	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
+	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/storage"
+	storagetypes "github.com/virtsmith/virtsmith/pkg/storage/all"
+	"github.com/virtsmith/virtsmith/pkg/task"
+)
+
+// The words that make the program something else than a command.
+const (
+	WorkerWord     = "--task-worker"
+	SupervisorWord = "--supervise-qemu"
+)
+
+// Host is the world an App lives in.
+type Host struct {
+	Root string // stands before every path we own
+	Node string // name of the node
+	Exe  string // the program, to call it again
+	Env  []string
+}
+
+// FromOS returns the world as the environment and the system tell it.
+func FromOS() (Host, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return Host{}, err
+	}
+	h := Host{Root: os.Getenv("VIRTSMITH_ROOT"), Node: os.Getenv("VIRTSMITH_NODE"), Exe: exe, Env: os.Environ()}
+	if h.Root == "" {
+		h.Root = "/"
+	}
+	if h.Root, err = filepath.Abs(h.Root); err != nil {
+		return Host{}, err
+	}
+	if h.Node == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return Host{}, fmt.Errorf("name of this node: %w", err)
+		}
+		h.Node, _, _ = strings.Cut(name, ".")
+	}
+	return h, nil
+}
+
+// An App is a node's services and the methods on them.
+type App struct {
+	Host
+	Cluster *cluster.Client
+	Storage *storage.Service
+	Tasks   *task.Host
+	VMs     *vm.Host
+}
+
+// New joins the services. It touches nothing.
+func New(h Host) *App {
+	a := &App{Host: h, Cluster: cluster.New(h.Root, id.Node(h.Node))}
+	runner := plannedRunner{run.Host{}}
+	a.Tasks = &task.Host{Root: h.Root, Node: h.Node, Command: []string{h.Exe, WorkerWord}, Env: h.Env, Stderr: os.Stderr}
+	a.Storage = storage.New(storage.Options{
+		Root: h.Root, Node: id.Node(h.Node), Runner: runner, Types: storagetypes.Types(),
+		Config: a.storageConfig, Lock: a.lock, Guests: a.guests,
+	})
+	a.VMs = &vm.Host{
+		Root: h.Root, Node: id.Node(h.Node), Cluster: a.Cluster, Storage: a.Storage, Run: runner,
+		Dir: process.Below(h.Root), Launcher: process.Launcher{Argv: []string{h.Exe, SupervisorWord}, Env: h.Env},
+		Now: time.Now, UUID: uuid,
+	}
+	return a
+}
+
+// Methods returns the methods of the node.
+func (a *App) Methods() api.Registry { return all.Methods(all.Services{VMs: a.VMs}) }
+
+// Caller calls the methods in this process. Tasks run in workers, which it waits for,
+// showing what they log on out.
+func (a *App) Caller(out io.Writer) api.Local {
+	return api.Local{Methods: a.Methods(), Start: a.run(out)}
+}
+
+// storageConfig returns the text of storage.cfg, empty where there is none.
+func (a *App) storageConfig(ctx context.Context) (string, error) {
+	text, err := a.Cluster.ReadOptional(ctx, cluster.StorageFile)
+	return string(text), err
+}
+
+// lock runs fn under a lock of the cluster.
+func (a *App) lock(ctx context.Context, name string, fn func(context.Context) error) error {
+	lock, err := a.Cluster.Lock(ctx, name, file.LockOptions{Patience: cluster.Patience})
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	return fn(ctx)
+}
+
+// guests tells of which kind the guests of the cluster are.
+func (a *App) guests(ctx context.Context) (map[id.VM]string, error) {
+	found, err := a.Cluster.Guests(ctx)
+	kinds := make(map[id.VM]string, len(found))
+	for _, g := range found {
+		kinds[g.ID] = string(g.Kind)
+	}
+	return kinds, err
+}
+
+// uuid makes a random UUID, version 4 of RFC 9562.
+func uuid() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,54 @@
+package qm
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/virtsmith/virtsmith/pkg/internal/transcript"
+)
+
+// The test binary is qm too, when it is called so.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "qm" || len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "--task-worker") || len(os.Args) > 1 && os.Args[1] == "--supervise-qemu" {
+		os.Exit(Main())
+	}
+	os.Exit(m.Run())
+}
+
+func program(t *testing.T) string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "qm")
+	if err := os.Symlink(exe, link); err != nil {
+		t.Fatal(err)
+	}
+	return link
+}
+
+var creationQEMU = regexp.MustCompile(`creation-qemu=7\.2\.[0-9]+,ctime=(\d{10})`)
+
+func TestConformanceQM(t *testing.T) {
+	if _, err := exec.LookPath("qemu-img"); err != nil {
+		t.Skip("no qemu-img on this machine")
+	}
+	transcript.Runner{
+		Program: program(t),
+		// The recordings were made beside another version of QEMU.
+		Rewrite: func(text string) string {
+			return creationQEMU.ReplaceAllString(text, "creation-qemu=11.0.0,ctime=$1")
+		},
+		Deviations: deviations(),
+	}.Run(t, "cli/cli-qm")
+}
+
+// deviations are the cases where we differ knowingly, with the reason.
+func deviations() map[string]string {
+	return map[string]string{}
+}

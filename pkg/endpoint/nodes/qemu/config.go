@@ -1,0 +1,155 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/config"
+	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu"
+	"github.com/virtsmith/virtsmith/pkg/schema"
+)
+
+func (s *Service) configMethods() []api.Method {
+	return []api.Method{
+		api.New(api.Method{
+			Name: "vm_config", Verb: "GET", Path: "/nodes/{node}/qemu/{vmid}/config",
+			Doc: "Show the configuration of a VM, with what is pending applied.", ProxyTo: "node", Permissions: auditVM(),
+		}, s.config),
+		api.New(api.Method{
+			Name: "vm_pending", Verb: "GET", Path: "/nodes/{node}/qemu/{vmid}/pending",
+			Doc: "Show the configuration of a VM beside what is pending.", ProxyTo: "node", Permissions: auditVM(),
+		}, s.pending),
+	}
+}
+
+type configRequest struct {
+	target
+	Current  *bool        `pve:"current" doc:"Show what holds now, without what is pending." default:"0"`
+	Snapshot *id.Snapshot `pve:"snapshot" doc:"Show the configuration kept in this snapshot."`
+}
+
+// configReply is a configuration and what tells whether it has changed since.
+type configReply struct {
+	Digest string `pve:"digest" doc:"SHA-1 of the configuration file." maxlen:"64"`
+	qemu.Config
+}
+
+func (s *Service) config(ctx context.Context, req configRequest) (*configReply, error) {
+	doc, err := s.VMs.Load(ctx, req.VMID)
+	if err != nil {
+		return nil, err
+	}
+	values := doc.Values
+	switch {
+	case req.Snapshot != nil:
+		snap, ok := doc.Snapshots[string(*req.Snapshot)]
+		if !ok {
+			return nil, fmt.Errorf("snapshot '%s' does not exist", *req.Snapshot)
+		}
+		values = snap
+	case req.Current == nil || !*req.Current:
+		values = withPending(doc)
+	}
+	return typedReply(values, doc.Digest)
+}
+
+// typedReply reads values as what they are declared to be. Values that other
+// versions allow, and this one does not, are refused here and not when reading.
+func typedReply(values schema.Params, digest string) (*configReply, error) {
+	values = maps.Clone(values)
+	if _, ok := values["cipassword"]; ok {
+		values["cipassword"] = "**********"
+	}
+	if digest != "" {
+		values["digest"] = digest
+	}
+	reply := new(configReply)
+	err := schema.Decode(values, reply)
+	if faults, ok := err.(schema.Faults); ok {
+		return nil, &api.Error{Status: http.StatusBadRequest, Message: "Result verification failed", Params: faults}
+	}
+	return reply, err
+}
+
+// pendingItem is one option and what is pending of it.
+type pendingItem struct {
+	Delete  *int    `pve:"delete" doc:"1 where the option will be gone, 2 where by force." min:"0" max:"2"`
+	Key     string  `pve:"key" doc:"Name of the option."`
+	Pending *string `pve:"pending" doc:"What the option will be."`
+	Value   *string `pve:"value" doc:"What the option is."`
+}
+
+func (s *Service) pending(ctx context.Context, req target) ([]pendingItem, error) {
+	doc, err := s.VMs.Load(ctx, req.VMID)
+	if err != nil {
+		return nil, err
+	}
+	return pendingItems(doc), nil
+}
+
+func pendingItems(doc *config.Doc) []pendingItem {
+	deletes := pendingDeletes(doc)
+	keys := map[string]bool{}
+	for _, values := range []schema.Params{doc.Values, doc.Pending} {
+		for key := range values {
+			keys[key] = key != "delete"
+		}
+	}
+	var items []pendingItem
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if !keys[key] {
+			continue
+		}
+		item := pendingItem{Key: key, Value: shown(key, doc.Values), Pending: shown(key, doc.Pending)}
+		if force, ok := deletes[key]; ok {
+			item.Delete = new(1)
+			if force {
+				item.Delete = new(2)
+			}
+		}
+		items = append(items, item)
+	}
+	return items
+}
+
+// shown is the value of an option as it may be shown, nil where it is not set.
+func shown(key string, values schema.Params) *string {
+	value, ok := values[key]
+	if !ok {
+		return nil
+	}
+	if key == "cipassword" {
+		value = "**********"
+	}
+	return &value
+}
+
+// withPending returns what will hold after the next start.
+func withPending(doc *config.Doc) schema.Params {
+	values := maps.Clone(doc.Values)
+	for key := range pendingDeletes(doc) {
+		delete(values, key)
+	}
+	for key, value := range doc.Pending {
+		if key != "delete" {
+			values[key] = value
+		}
+	}
+	return values
+}
+
+// pendingDeletes returns the options that will be gone, and whether by force.
+func pendingDeletes(doc *config.Doc) map[string]bool {
+	gone := map[string]bool{}
+	for _, word := range schema.SplitList(doc.Pending["delete"]) {
+		key, force := strings.CutPrefix(word, "!")
+		gone[key] = force
+	}
+	return gone
+}
