@@ -243,13 +243,13 @@ func TestVLANAware(t *testing.T) {
 	tap(t, h, "tap100i0")
 	_, err := h.Join("tap100i0", link.Join{Bridge: "vmbr0", Tag: 5, Trunks: []link.Range{{10, 12}}})
 	must(t, err)
-	out := tool(t, "bridge", "-c", "vlan", "show", "dev", "tap100i0")
+	out := tool(t, "bridge", "-compressvlans", "vlan", "show", "dev", "tap100i0")
 	if !strings.Contains(out, "5 PVID Egress Untagged") || !strings.Contains(out, "10-12") {
 		t.Errorf("%s", out)
 	}
 	_, err = h.Join("tap100i0", link.Join{Bridge: "vmbr0"})
 	must(t, err)
-	out = tool(t, "bridge", "-c", "vlan", "show", "dev", "tap100i0")
+	out = tool(t, "bridge", "-compressvlans", "vlan", "show", "dev", "tap100i0")
 	if !strings.Contains(out, "1 PVID Egress Untagged") || !strings.Contains(out, "2-4094") {
 		t.Errorf("%s", out)
 	}
@@ -260,7 +260,7 @@ func TestVLANBridge(t *testing.T) {
 	h := inside(t)
 	must(t, h.CreateBridge("vmbr0", 1500))
 	tool(t, "ip", "link", "add", "eno1", "type", "veth", "peer", "name", "switch")
-	tool(t, "ip", "link", "set", "eno1", "master", "vmbr0")
+	tool(t, "ip", "link", "set", "eno1", "master", "vmbr0", "up")
 	tap(t, h, "tap100i0")
 	before := devices(t)
 	j, err := h.Join("tap100i0", link.Join{Bridge: "vmbr0", Tag: 5, Firewall: true})
@@ -336,5 +336,32 @@ func TestFirewallNames(t *testing.T) {
 				t.Errorf("%v, %v", got, ok)
 			}
 		})
+	}
+}
+
+// QEMU opens taps by name or gets them open; the latter go when it goes.
+func TestTapsInQEMU(t *testing.T) {
+	h := inside(t)
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Skip("qemu-system-x86_64 is not installed")
+	}
+	must(t, h.CreateTap(link.Tap{Name: "tap100i0"}))
+	must(t, h.CreateTap(link.Tap{Name: "tap100i1", MultiQueue: true}))
+	files, err := h.OpenTap(link.Tap{Name: "tap100i2"}, 2)
+	must(t, err)
+	cmd := exec.Command("qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none", "-monitor", "stdio",
+		"-netdev", "tap,id=n0,ifname=tap100i0,script=no,downscript=no",
+		"-netdev", "tap,id=n1,ifname=tap100i1,script=no,downscript=no,queues=3",
+		"-netdev", "tap,id=n2,fds=3:4")
+	cmd.Stdin, cmd.ExtraFiles = strings.NewReader("quit\n"), files
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	for _, f := range files {
+		must(t, f.Close())
+	}
+	if diff := cmp.Diff([]string{"tap100i0", "tap100i1"}, devices(t)); diff != "" {
+		t.Error(diff)
 	}
 }

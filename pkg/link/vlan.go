@@ -107,9 +107,20 @@ func (h *Host) joinVLAN(uplink netlink.Link, tag int, bridge string) error {
 	a := netlink.NewLinkAttrs()
 	a.Name, a.ParentIndex = name, uplink.Attrs().Index
 	err := h.netlink.LinkAdd(&netlink.Vlan{LinkAttrs: a, VlanId: tag, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q})
-	if err != nil && !errors.Is(err, unix.EEXIST) {
+	if errors.Is(err, unix.EEXIST) {
+		return h.useVLAN(name, bridge)
+	}
+	if err != nil {
 		return wrap(err, "create VLAN device %s", name)
 	}
+	if err := h.useVLAN(name, bridge); err != nil {
+		return errors.Join(err, h.Delete(name))
+	}
+	return nil
+}
+
+// useVLAN puts a VLAN device, which may have been there before, on its bridge.
+func (h *Host) useVLAN(name, bridge string) error {
 	d, err := h.Device(name)
 	switch {
 	case err != nil:
