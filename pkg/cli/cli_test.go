@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"bytes"
+	"flag"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+func TestComplete(t *testing.T) {
+	for _, c := range []struct {
+		name, line string
+		want       string
+	}{
+		{"commands", "", "config create destroy exec help list part passwd set status"},
+		{"beginning", "s", "set status"},
+		{"nested", "part ", "mend move"},
+		{"other names", "mov", "move_part"},
+		{"through a beginning", "conf ", "100 101"},
+		{"a live value", "config 10", "100 101"},
+		{"an enumeration by position", "part move 100 ", "arm leg"},
+		{"through another name", "move_part 100 a", "arm"},
+		{"what comes of what is given", "part move 100 arm ", "local tank-100"},
+		{"options", "create 100 --n", "--name --net0 --numa"},
+		{"one dash", "create 100 -me", "-memory"},
+		{"not twice", "create 100 --memory 64 --me", ""},
+		{"next of a family", "create 100 --net0 virtio --ne", "--net1"},
+		{"any of a family", "create 100 --net0 virtio --net", "--net1"},
+		{"with a digit", "create 100 --net2", "--net2"},
+		{"a value", "create 100 --ostype ", "l26 other"},
+		{"a value of a beginning", "create 100 --os l", "l26"},
+		{"an attached value", "create 100 --ostype=l", "--ostype=l26"},
+		{"a value from elsewhere", "create 100 --storage t", "tank-100"},
+		{"a property string", "create 100 --net0 v", "virtio"},
+		{"its keys", "create 100 --net0 virtio,", "virtio,bridge= virtio,firewall="},
+		{"a key's value", "create 100 --net0 virtio,bridge=vmbr1", "virtio,bridge=vmbr1"},
+		{"output", "list --out", "--output-format"},
+		{"output formats", "list --output-format j", "json json-pretty"},
+		{"rehearsal", "create 100 --dr", "--dry-run"},
+		{"none for what only reads", "list --dr", ""},
+		{"help", "help par", "part"},
+		{"help of a group", "help part ", "mend move"},
+		{"after the options", "create -- ", "100 101"},
+		{"unknown", "bogus ", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			words := strings.Split(c.line, " ")
+			r := newRunner(toyTool(), toyWorld())
+			list, _ := r.complete(t.Context(), words[:len(words)-1], words[len(words)-1])
+			var got []string
+			for _, word := range list {
+				got = append(got, word.Text)
+			}
+			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestCallerIsLazy(t *testing.T) {
+	for _, args := range [][]string{{}, {"bogus"}, {"create"}, {"create", "100", "--cores"}, {"help"}, {"list", "--output-format", "xml"}} {
+		w := toyWorld()
+		w.Args, w.Out, w.Err, w.Caller = args, new(bytes.Buffer), new(bytes.Buffer), nil
+		Run(t.Context(), toyTool(), w)
+	}
+}
+
+// FuzzParse: whatever the words, each parameter comes out once, nothing panics, and
+// what was understood can be said in canonical words and is understood the same.
+func FuzzParse(f *testing.F) {
+	for _, line := range []string{
+		"100 -memory 512", "--mem 512 100", "--onboot 100", "--onboot 1 100", "--onboot=0 100", "-- 100", "100 --net0 virtio,bridge=vmbr0",
+		"--name= 100", "-=x", "--=", "---", "-", "--n x", "100 101",
+	} {
+		f.Add(line)
+	}
+	r := newRunner(toyTool(), toyWorld())
+	c, err := r.command([]string{"toy", "create"}, toyTool().Commands["create"])
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := c.syntax()
+	f.Fuzz(func(t *testing.T, line string) {
+		p, extra, err := s.parse(strings.Split(line, " "), new(bytes.Buffer))
+		if err != nil {
+			return
+		}
+		words := []string{}
+		for name, text := range p {
+			if name != "id" && name != "node" {
+				words = append(words, "--"+name, text)
+			}
+		}
+		for name, text := range extra {
+			words = append(words, "--"+name, text)
+		}
+		again, extraAgain, err := s.parse(append(words, "--", p["id"]), new(bytes.Buffer))
+		if err != nil {
+			t.Fatalf("%q: %v", words, err)
+		}
+		if diff := cmp.Diff(p, again) + cmp.Diff(extra, extraAgain); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
