@@ -12,7 +12,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/run"
-	"github.com/virtsmith/virtsmith/pkg/schema"
+	"github.com/virtsmith/virtsmith/pkg/term"
 )
 
 // An Image is how qemu-img is told of a volume.
@@ -30,8 +30,8 @@ type ConvertOptions struct {
 	// need not be written.
 	Zeroed  bool
 	BWLimit int // KiB/s, 0 for no limit
-	// Progress is told how far the work is; nil tells the user in upstream's lines.
-	Progress func(done, total int64, percent string)
+	// Progress is told how far the work is, in bytes; nil shows it to the user.
+	Progress func(done, total int64)
 }
 
 // ConvertArgs returns the arguments with which qemu-img copies source to target, which
@@ -148,12 +148,14 @@ func (s *Service) Convert(ctx context.Context, source, target string, o ConvertO
 	}
 	c.Stderr = api.StreamsOf(ctx).Err
 	if o.Progress == nil {
-		o.Progress = tell(ctx)
+		show := term.NewProgress(api.StreamsOf(ctx).Out, "", size)
+		defer show.Done()
+		o.Progress = func(done, _ int64) { show.Set(done) }
 	}
 	if err := run.Lines(ctx, s.o.Runner, c, func(line string) error {
 		if m := percent.FindStringSubmatch(line); m != nil {
 			share, _ := strconv.ParseFloat(m[1], 64)
-			o.Progress(int64(float64(size)*share/100), size, m[1])
+			o.Progress(int64(float64(size)*share/100), size)
 		}
 		return nil
 	}); err != nil {
@@ -164,18 +166,6 @@ func (s *Service) Convert(ctx context.Context, source, target string, o ConvertO
 
 // percent is how qemu-img tells how far it is.
 var percent = regexp.MustCompile(`\((\S+)/100%\)`)
-
-// tell writes upstream's progress lines, each step of a whole percent once.
-func tell(ctx context.Context) func(done, total int64, percent string) {
-	last := ""
-	return func(done, total int64, percent string) {
-		if percent == last {
-			return
-		}
-		last = percent
-		api.Printf(ctx, "transferred %s of %s (%s%%)\n", schema.Bytes(float64(done), 1), schema.Bytes(float64(total), 1), percent)
-	}
-}
 
 // sizeOf returns the size of what is copied, for the progress.
 func (s *Service) sizeOf(ctx context.Context, text string, img Image) (int64, error) {
