@@ -124,6 +124,9 @@ func plain(v reflect.Value) any {
 		text, _ := m.MarshalText()
 		return string(text)
 	}
+	if s, ok := v.Interface().(shaped); ok {
+		return s.plain()
+	}
 	switch v.Kind() {
 	case reflect.Bool:
 		if v.Bool() {

@@ -174,6 +174,9 @@ func Of[T any]() *Schema { return OfType(reflect.TypeFor[T]()) }
 
 // OfType returns the schema of t: an object where t is a struct.
 func OfType(t reflect.Type) *Schema {
+	if other, ok := reflect.Zero(t).Interface().(shaped); ok {
+		return OfType(other.shape())
+	}
 	switch {
 	case t.Kind() == reflect.Struct && !isText(t) && t.NumField() == 0:
 		return &Schema{Type: "null"}

@@ -161,5 +161,5 @@ func snapshotLine(o *cli.Output, snap map[string]any, depth int) string {
 		note = "no-description"
 	}
 	indent := strings.Repeat(" ", depth)
-	return fmt.Sprintf("%s`-> %-*s %-23s %s", indent, 27, snap["name"], when, note)
+	return fmt.Sprintf("%s`-> %-*s %-23s %s", indent, 27-depth, snap["name"], when, note)
 }

@@ -34,47 +34,47 @@ type configRequest struct {
 	Snapshot *id.Snapshot `pve:"snapshot" doc:"Show the configuration kept in this snapshot."`
 }
 
-// configReply is a configuration and what tells whether it has changed since.
-type configReply struct {
+// configShape is a configuration and what tells whether it has changed since.
+type configShape struct {
 	Digest string `pve:"digest" doc:"SHA-1 of the configuration file." maxlen:"64"`
 	qemu.Config
 }
 
-func (s *Service) config(ctx context.Context, req configRequest) (*configReply, error) {
+type configReply = schema.Texts[configShape]
+
+func (s *Service) config(ctx context.Context, req configRequest) (configReply, error) {
 	doc, err := s.VMs.Load(ctx, req.VMID)
 	if err != nil {
-		return nil, err
+		return configReply{}, err
 	}
 	values := doc.Values
 	switch {
 	case req.Snapshot != nil:
 		snap, ok := doc.Snapshots[string(*req.Snapshot)]
 		if !ok {
-			return nil, fmt.Errorf("snapshot '%s' does not exist", *req.Snapshot)
+			return configReply{}, fmt.Errorf("snapshot '%s' does not exist", *req.Snapshot)
 		}
 		values = snap
 	case req.Current == nil || !*req.Current:
 		values = withPending(doc)
 	}
-	return typedReply(values, doc.Digest)
+	return reply(values, doc.Digest)
 }
 
-// typedReply reads values as what they are declared to be. Values that other
-// versions allow, and this one does not, are refused here and not when reading.
-func typedReply(values schema.Params, digest string) (*configReply, error) {
+// reply makes an answer of values. Values that other versions allow, and this one does
+// not, are refused here and not when reading.
+func reply(values schema.Params, digest string) (configReply, error) {
 	values = maps.Clone(values)
 	if _, ok := values["cipassword"]; ok {
 		values["cipassword"] = "**********"
 	}
-	if digest != "" {
-		values["digest"] = digest
-	}
-	reply := new(configReply)
-	err := schema.Decode(values, reply)
+	values["digest"] = digest
+	r := configReply{Params: values}
+	err := r.Verify()
 	if faults, ok := err.(schema.Faults); ok {
-		return nil, &api.Error{Status: http.StatusBadRequest, Message: "Result verification failed", Params: faults}
+		err = &api.Error{Status: http.StatusBadRequest, Message: "Result verification failed", Params: faults}
 	}
-	return reply, err
+	return r, err
 }
 
 // pendingItem is one option and what is pending of it.
