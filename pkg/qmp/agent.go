@@ -38,7 +38,7 @@ type Agent struct {
 func DialAgent(ctx context.Context, path string) (*Agent, error) {
 	conn, err := dial(ctx, path)
 	if err != nil {
-		return nil, fmt.Errorf("connect to agent socket %s: %w", path, reason(ctx, err))
+		return nil, fmt.Errorf("connect to agent socket %s: %w", path, err)
 	}
 	a := &Agent{conn: conn, in: newLines(conn, maxAgentReply), busy: make(chan struct{}, 1)}
 	if err := a.sync(ctx); err != nil {

@@ -23,7 +23,7 @@ const maxSocketPath = 107
 func Dial(ctx context.Context, path string) (*Monitor, error) {
 	conn, err := dial(ctx, path)
 	if err != nil {
-		return nil, fmt.Errorf("connect to qmp socket %s: %w", path, reason(ctx, err))
+		return nil, fmt.Errorf("connect to qmp socket %s: %w", path, err)
 	}
 	m, err := New(ctx, conn)
 	if err != nil {
@@ -68,8 +68,8 @@ func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 		if !errors.Is(err, syscall.EAGAIN) {
 			return nil, err
 		}
-		if err := pause(ctx, 5*time.Millisecond); err != nil {
-			return nil, err
+		if pause(ctx, 5*time.Millisecond) != nil {
+			return nil, reason(ctx, nil)
 		}
 	}
 }
