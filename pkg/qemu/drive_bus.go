@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -36,10 +35,10 @@ func (VirtIO) Describe(s *schema.Schema) { keepBus(s, "virtio") }
 // keepBus removes from s the options that drives on bus do not have.
 func keepBus(s *schema.Schema, bus string) {
 	fields := schema.TypeOf(reflect.TypeFor[DriveOptions]()).Fields
-	maps.DeleteFunc(s.Keys, func(name string, _ *schema.Schema) bool {
-		return slices.ContainsFunc(fields, func(f schema.Field) bool {
-			only, some := f.Tag.Lookup("bus")
-			return some && f.Name == name && !slices.Contains(strings.Fields(only), bus)
-		})
-	})
+	for i := range fields {
+		only, some := fields[i].Tag.Lookup("bus")
+		if some && !slices.Contains(strings.Fields(only), bus) {
+			delete(s.Keys, fields[i].Name)
+		}
+	}
 }

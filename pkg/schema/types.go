@@ -33,7 +33,7 @@ type Field struct {
 	Name   string
 	Count  int // size of the family, 0 for a single option
 	Schema *Schema
-	Tag    reflect.StructTag // for tags that mean something to others
+	Tag    tags // for tags that mean something to others
 	index  []int
 }
 
@@ -109,8 +109,8 @@ func derive(t reflect.Type) *Struct {
 			s.given = sf.Index
 			continue
 		}
-		tag, tagged := sf.Tag.Lookup("pve")
-		if !tagged {
+		tag := readTags(sf.Tag)
+		if _, tagged := tag["pve"]; !tagged {
 			continue
 		}
 		f := field(sf, tag)
@@ -128,10 +128,10 @@ func derive(t reflect.Type) *Struct {
 	return s
 }
 
-func field(sf reflect.StructField, tag string) Field {
-	words := strings.Split(tag, ",")
+func field(sf reflect.StructField, tag tags) Field {
+	words := strings.Split(tag["pve"], ",")
 	name, size, isFamily := strings.Cut(strings.TrimSuffix(words[0], "]"), "[")
-	f := Field{Name: name, Schema: of(sf.Type, sf.Tag), Tag: sf.Tag, index: sf.Index}
+	f := Field{Name: name, Schema: of(sf.Type, tag), Tag: tag, index: sf.Index}
 	if isFamily {
 		f.Count = number(size)
 		f.Schema.Count = f.Count
@@ -185,7 +185,7 @@ func OfType(t reflect.Type) *Schema {
 	case t.Kind() == reflect.Slice && !isText(t):
 		return &Schema{Type: "array", Items: OfType(t.Elem())}
 	}
-	return of(t, "")
+	return of(t, nil)
 }
 
 func isText(t reflect.Type) bool {
@@ -193,7 +193,7 @@ func isText(t reflect.Type) bool {
 }
 
 // of returns the schema of a field of type t with the given tags.
-func of(t reflect.Type, tag reflect.StructTag) *Schema {
+func of(t reflect.Type, tag tags) *Schema {
 	s := kind(t, tag)
 	s.Description = or(tag.Get("doc"), s.Description)
 	s.Format = or(tag.Get("format"), s.Format)
@@ -219,7 +219,7 @@ func of(t reflect.Type, tag reflect.StructTag) *Schema {
 }
 
 // kind returns the schema that follows from the type alone.
-func kind(t reflect.Type, tag reflect.StructTag) *Schema {
+func kind(t reflect.Type, tag tags) *Schema {
 	s := &Schema{Type: "string"}
 	if !isText(t) {
 		switch t.Kind() {
@@ -276,7 +276,7 @@ func or(texts ...string) string {
 	return ""
 }
 
-func bound(tag reflect.StructTag, name string, otherwise *float64) *float64 {
+func bound(tag tags, name string, otherwise *float64) *float64 {
 	text, ok := tag.Lookup(name)
 	if !ok {
 		return otherwise
@@ -288,7 +288,7 @@ func bound(tag reflect.StructTag, name string, otherwise *float64) *float64 {
 	return &n
 }
 
-func length(tag reflect.StructTag, name string, otherwise *int) *int {
+func length(tag tags, name string, otherwise *int) *int {
 	text, ok := tag.Lookup(name)
 	if !ok {
 		return otherwise
