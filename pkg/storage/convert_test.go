@@ -10,7 +10,6 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
-	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/dir"
 )
@@ -145,5 +144,3 @@ func TestISCSIImage(t *testing.T) {
 		}
 	}
 }
-
-var _ = schema.Params{}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
@@ -63,6 +64,9 @@ func (s *Service) Size(ctx context.Context, text string) (int64, error) {
 		return 0, err
 	}
 	size, err := s.sizeOf(ctx, text, img)
+	if errors.Is(err, ErrNotExist) {
+		return 0, Told("could not get size of "+text, err) // which file was told already
+	}
 	if err != nil {
 		return 0, fmt.Errorf("could not get size of %s: %w", text, err)
 	}

@@ -85,15 +85,22 @@ func (s *Service) each(ctx context.Context, volumes []id.Volume, do func(Pool, i
 // exist says that a volume is not there as upstream does.
 func exist(err error, v id.Volume) error {
 	if errors.Is(err, ErrNotExist) {
-		return &notExist{v}
+		return Told(fmt.Sprintf("volume '%s' does not exist", v), err)
 	}
 	return err
 }
 
-type notExist struct{ volume id.Volume }
+// Told is an error with a text of upstream's, which says all that people need. Its cause
+// is for callers that branch on it.
+func Told(text string, cause error) error { return &told{text, cause} }
 
-func (e *notExist) Error() string { return fmt.Sprintf("volume '%s' does not exist", e.volume) }
-func (e *notExist) Unwrap() error { return ErrNotExist }
+type told struct {
+	text  string
+	cause error
+}
+
+func (e *told) Error() string { return e.text }
+func (e *told) Unwrap() error { return e.cause }
 
 // Alloc makes a volume on a storage that can be used here.
 func (s *Service) Alloc(ctx context.Context, storeid id.Storage, r Alloc) (id.Volume, error) {

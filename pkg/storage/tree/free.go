@@ -79,17 +79,11 @@ func (t *Tree) unused(ctx context.Context, base storage.Name, name string) error
 		}
 		info, err := storage.ImageInfo(ctx, t.Env, path, n.Format)
 		if err == nil && info.Parent == parent {
-			return fmt.Errorf("base volume '%s' is still in use by linked clones%w", name, silent{storage.ErrInUse})
+			return storage.Told("base volume '"+name+"' is still in use by linked clones", storage.ErrInUse)
 		}
 		return nil
 	})
 }
-
-// silent is an error for callers that branch on it, not for people.
-type silent struct{ error }
-
-func (silent) Error() string   { return "" }
-func (s silent) Unwrap() error { return s.error }
 
 // immutable sets or clears the flag that keeps even root from changing a file.
 func immutable(path string, on bool) error {

@@ -44,7 +44,7 @@ func (t *Tree) reserve(ctx context.Context, guest id.VM, format, file string) (s
 	}
 	path := filepath.Join(dir, file)
 	if taken(ctx, path) {
-		return n, "", fmt.Errorf("disk image '%s' already exists", path)
+		return n, "", exists(path)
 	}
 	if p := plan.From(ctx); p != nil {
 		p.Write(path, new(""))
@@ -63,13 +63,17 @@ func (t *Tree) place(path, format string) error {
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("disk image '%s' already exists: %w", path, storage.ErrExists)
+		return exists(path)
 	}
 	if err != nil {
 		_ = os.Remove(filepath.Dir(path))
 		return fmt.Errorf("unable to create image: %w", err)
 	}
 	return f.Close()
+}
+
+func exists(path string) error {
+	return storage.Told("disk image '"+path+"' already exists", storage.ErrExists)
 }
 
 // numbered is how images are named that the storage chose the name of.
