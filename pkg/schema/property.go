@@ -33,8 +33,8 @@ func (s *Schema) parseAt(path, text string) (Params, error) {
 
 // checkKeys checks the parts of a property string.
 func (s *Schema) checkKeys(path string, p Params, faults Faults) {
-	for name, key := range s.Keys { // an alias is no key of its own
-		if _, given := p[name]; !given && !key.Optional && key.Alias == "" {
+	for _, name := range s.indexed().required {
+		if _, given := p[name]; !given {
 			faults.add(join(path, name), "property is missing and it is not optional")
 		}
 	}

@@ -60,6 +60,8 @@ type Schema struct {
 
 	Count int // the size of a family, 0 for a single option
 
+	index *keyIndex // of Keys, made once they are all there; nil where it was not
+
 	// Verify refuses text that is well formed but wrong. Its error is what
 	// upstream says of the format, and may name the value.
 	Verify func(text string) error
@@ -209,16 +211,39 @@ func (s *Schema) readInstance(raw json.RawMessage) error {
 	return err
 }
 
-// DefaultName returns the key of property string s that may go without its name,
-// or the empty string.
-func (s *Schema) DefaultName() string {
+// A keyIndex is what every check of a property string asks for.
+type keyIndex struct {
+	required    []string
+	defaultName string
+}
+
+// indexed returns the index of the keys of s.
+func (s *Schema) indexed() keyIndex {
+	if s.index != nil {
+		return *s.index
+	}
+	var x keyIndex
 	for name, key := range s.Keys {
+		if !key.Optional && key.Alias == "" { // an alias is no key of its own
+			x.required = append(x.required, name)
+		}
 		if key.DefaultKey {
-			return name
+			x.defaultName = name
 		}
 	}
-	return ""
+	return x
 }
+
+// complete makes the index of s, whose keys do not change any more.
+func (s *Schema) complete() {
+	if s.Keys != nil {
+		s.index = new(s.indexed())
+	}
+}
+
+// DefaultName returns the key of property string s that may go without its name,
+// or the empty string.
+func (s *Schema) DefaultName() string { return s.indexed().defaultName }
 
 // IsList tells whether s is a string that holds a list of words.
 func (s *Schema) IsList() bool {

@@ -125,6 +125,7 @@ func derive(t reflect.Type) *Struct {
 	s.addAliases(keys)
 	s.Schema = &Schema{Type: "object", Properties: keys}
 	s.keys = &Schema{Type: "string", Keys: keys}
+	s.keys.complete()
 	return s
 }
 
@@ -250,6 +251,7 @@ func kind(t reflect.Type, tag tags) *Schema {
 	if d, ok := reflect.New(t).Interface().(Describer); ok {
 		d.Describe(s)
 	}
+	s.complete()
 	return s
 }
 

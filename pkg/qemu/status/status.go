@@ -121,29 +121,33 @@ func isTrue(text string) bool {
 }
 
 // bootDiskSize returns the size that the configuration notes for the first disk
-// of the boot order, 0 where there is none.
+// of the boot order, 0 where there is none. It reads no more of the values than it
+// needs: a list asks it for each VM.
 func bootDiskSize(values schema.Params) int64 {
-	d, err := qemu.ParseDrive(bootDisk(values), values[bootDisk(values)])
-	if err != nil || d.IsCDROM() || d.Size == nil {
+	text := values[bootDisk(values)]
+	if strings.Contains(text, "media=cdrom") {
 		return 0
 	}
-	return int64(*d.Size)
+	_, rest, _ := strings.Cut(text, ",size=")
+	word, _, _ := strings.Cut(rest, ",")
+	size, err := schema.ParseSize(word)
+	if err != nil {
+		return 0
+	}
+	return int64(size)
 }
 
 // bootDisk returns the option of the disk that the VM boots from, empty where it
 // has none.
 func bootDisk(values schema.Params) string {
-	var boot qemu.Boot
-	if text, ok := values["boot"]; ok && schema.Parse(text, &boot) == nil && boot.Order != nil {
-		for _, device := range schema.SplitList(*boot.Order) {
-			if qemu.KindOfDrive(device) == qemu.Disks && !strings.Contains(values[device], "media=cdrom") {
-				return device
-			}
-		}
-		return ""
+	order, ok := strings.CutPrefix(values["boot"], "order=")
+	if !ok {
+		return values["bootdisk"]
 	}
-	if disk, ok := values["bootdisk"]; ok {
-		return disk
+	for device := range strings.SplitSeq(order, ";") {
+		if qemu.KindOfDrive(device) == qemu.Disks && !strings.Contains(values[device], "media=cdrom") {
+			return device
+		}
 	}
 	return ""
 }

@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/config"
+	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -56,7 +55,7 @@ func (s *Service) config(ctx context.Context, req configRequest) (configReply, e
 		}
 		values = snap
 	case req.Current == nil || !*req.Current:
-		values = withPending(doc)
+		values = guest.Merged(doc)
 	}
 	return reply(values, doc.Digest)
 }
@@ -65,8 +64,8 @@ func (s *Service) config(ctx context.Context, req configRequest) (configReply, e
 // not, are refused here and not when reading.
 func reply(values schema.Params, digest string) (configReply, error) {
 	values = maps.Clone(values)
-	if _, ok := values["cipassword"]; ok {
-		values["cipassword"] = "**********"
+	if password, ok := values["cipassword"]; ok {
+		values["cipassword"] = *hide("cipassword", &password)
 	}
 	values["digest"] = digest
 	r := configReply{Params: values}
@@ -94,62 +93,24 @@ func (s *Service) pending(ctx context.Context, req target) ([]pendingItem, error
 }
 
 func pendingItems(doc *config.Doc) []pendingItem {
-	deletes := pendingDeletes(doc)
-	keys := map[string]bool{}
-	for _, values := range []schema.Params{doc.Values, doc.Pending} {
-		for key := range values {
-			keys[key] = key != "delete"
-		}
-	}
 	var items []pendingItem
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		if !keys[key] {
-			continue
-		}
-		item := pendingItem{Key: key, Value: shown(key, doc.Values), Pending: shown(key, doc.Pending)}
-		if force, ok := deletes[key]; ok {
+	for _, change := range guest.Changes(doc) {
+		item := pendingItem{Key: change.Key, Value: hide(change.Key, change.Value), Pending: hide(change.Key, change.Pending)}
+		switch {
+		case change.Force:
+			item.Delete = new(2)
+		case change.Delete:
 			item.Delete = new(1)
-			if force {
-				item.Delete = new(2)
-			}
 		}
 		items = append(items, item)
 	}
 	return items
 }
 
-// shown is the value of an option as it may be shown, nil where it is not set.
-func shown(key string, values schema.Params) *string {
-	value, ok := values[key]
-	if !ok {
-		return nil
+// hide returns the value of an option as it may be shown.
+func hide(key string, value *string) *string {
+	if key == "cipassword" && value != nil {
+		return new("**********")
 	}
-	if key == "cipassword" {
-		value = "**********"
-	}
-	return &value
-}
-
-// withPending returns what will hold after the next start.
-func withPending(doc *config.Doc) schema.Params {
-	values := maps.Clone(doc.Values)
-	for key := range pendingDeletes(doc) {
-		delete(values, key)
-	}
-	for key, value := range doc.Pending {
-		if key != "delete" {
-			values[key] = value
-		}
-	}
-	return values
-}
-
-// pendingDeletes returns the options that will be gone, and whether by force.
-func pendingDeletes(doc *config.Doc) map[string]bool {
-	gone := map[string]bool{}
-	for _, word := range schema.SplitList(doc.Pending["delete"]) {
-		key, force := strings.CutPrefix(word, "!")
-		gone[key] = force
-	}
-	return gone
+	return value
 }
