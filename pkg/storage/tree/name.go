@@ -57,7 +57,8 @@ func Parse(name string) (storage.Name, error) {
 
 func parseImage(file, guest string) (storage.Name, error) {
 	m := imageName.FindStringSubmatch(file)
-	if m == nil || file == ".." {
+	// A number with zeros before it would be a second name for the same image.
+	if m == nil || vmid(guest).String() != guest {
 		return storage.Name{}, fmt.Errorf("unable to parse volume filename '%s'", file)
 	}
 	return storage.Name{Content: storage.Images, File: file, Guest: vmid(guest), IsBase: m[2] != "", Format: m[3]}, nil
