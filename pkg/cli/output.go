@@ -24,10 +24,7 @@ func (c *command) extra() *schema.Schema {
 		maps.Copy(all, outputOptions())
 	}
 	if !c.readOnly {
-		all[dryRun] = &schema.Schema{
-			Type: "boolean", Optional: true, Default: false,
-			Description: "Tell what would be done, and touch nothing.",
-		}
+		all[dryRun] = dryRunOption()
 	}
 	for name := range all { // the method's own option of that name wins
 		if properties(c.params)[name] != nil {
@@ -35,6 +32,13 @@ func (c *command) extra() *schema.Schema {
 		}
 	}
 	return &schema.Schema{Type: "object", Properties: all}
+}
+
+func dryRunOption() *schema.Schema {
+	return &schema.Schema{
+		Type: "boolean", Optional: true, Default: false,
+		Description: "Tell what would be done, and touch nothing.",
+	}
 }
 
 func outputOptions() map[string]*schema.Schema {

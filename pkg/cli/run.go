@@ -205,7 +205,7 @@ func (r *runner) secret() (string, error) {
 		return "", err
 	}
 	if first != second {
-		return "", errors.New("Passwords do not match.") //nolint:staticcheck // upstream's text
+		return "", errors.New("the passwords do not match")
 	}
 	return first, nil
 }

@@ -185,6 +185,10 @@ func OfType(t reflect.Type) *Schema {
 		return TypeOf(t).Schema
 	case t.Kind() == reflect.Slice && !isText(t):
 		return &Schema{Type: "array", Items: OfType(t.Elem())}
+	case t.Kind() == reflect.Map:
+		return &Schema{Type: "object", Additional: &Schema{Optional: true}}
+	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct && !isText(t.Elem()):
+		return OfType(t.Elem())
 	}
 	return of(t, nil)
 }
