@@ -94,6 +94,8 @@ func formatOf(name string) func(string) error {
 		return orFormat("ip", "dns-name", "value does not look like a valid server name or IP address")
 	case "pve-storage-path":
 		return starting(`/[^;()]+`, "value does not look like a valid absolute path")
+	case "pve-storage-path-in-property-string":
+		return starting(`/[^;,=()]+`, "Value does not look like a valid absolute path. These symbols are currently not allowed in path: ;,=()\n")
 	case "pve-storage-vgname":
 		return naming(`(?i:[a-z0-9][a-z0-9\-_\.]*[a-z0-9])`, "lvm volume group name '%s' contains illegal characters")
 	case "pve-lxc-mp-string":
