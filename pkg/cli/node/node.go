@@ -4,12 +4,16 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/app"
 	"github.com/virtsmith/virtsmith/pkg/cli"
+	"github.com/virtsmith/virtsmith/pkg/schema"
+	"github.com/virtsmith/virtsmith/pkg/term"
 )
 
 // Main is the main function of a binary: it runs the command that the command line
@@ -42,5 +46,19 @@ func world(a *app.App) cli.World {
 		Caller:  func(context.Context) (api.Caller, error) { return a.Caller(os.Stdout), nil },
 		// The caller has waited for the task and shown its log.
 		Follow: func(context.Context, string) error { return nil },
+		Secret: secret,
+		Live: func(ctx context.Context, kind, prefix string, p schema.Params) []cli.Word {
+			words := a.Words(ctx, kind, prefix, p)
+			list := make([]cli.Word, 0, len(words))
+			for _, text := range slices.Sorted(maps.Keys(words)) {
+				list = append(list, cli.Word{Text: text, Doc: words[text]})
+			}
+			return list
+		},
 	}
+}
+
+// secret asks for a password at the terminal.
+func secret(prompt string) (string, error) {
+	return term.ReadPassword(os.Stdin, os.Stderr, prompt)
 }
