@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"flag"
+	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,8 +20,8 @@ func TestComplete(t *testing.T) {
 		name, line string
 		want       string
 	}{
-		{"commands", "", "config create destroy exec help list part passwd set status"},
-		{"beginning", "s", "set status"},
+		{"commands", "", "config create destroy exec help list part passwd set sleep status"},
+		{"beginning", "s", "set sleep status"},
 		{"nested", "part ", "mend move"},
 		{"other names", "mov", "move_part"},
 		{"through a beginning", "conf ", "100 101"},
@@ -59,6 +63,71 @@ func TestComplete(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestSignalStopsCommand(t *testing.T) {
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		t.Run(sig.String(), func(t *testing.T) {
+			toy, err := exec.LookPath("toy")
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), toy, "sleep")
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+				t.Error(err)
+			}
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Error(err)
+			}
+			_ = cmd.Wait()
+			want := "toy sleep: " + sig.String() + " signal received\n"
+			if code := cmd.ProcessState.ExitCode(); code != exitFailure || errs.String() != want {
+				t.Errorf("exit %d, %q, want %q", code, errs.String(), want)
+			}
+		})
+	}
+}
+
+func TestSingle(t *testing.T) {
+	single := toyTool().Commands["create"]
+	tool := Tool{Name: "maketoy", Doc: "Make a toy.", Single: &single}
+	for _, c := range []struct {
+		name, line string
+		code       int
+		out, errs  string
+	}{
+		{"runs", "100 --memory 64", 0, "made toy 100 on here\nfollowed UPID:100\n", ""},
+		{"a fault", "100 101", 255, "", "400 too many arguments\nmaketoy <id> [OPTIONS]\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			w := toyWorld()
+			w.Args, w.Out, w.Err = strings.Fields(c.line), &out, &errs
+			if code := Run(t.Context(), tool, w); code != c.code {
+				t.Errorf("exit %d", code)
+			}
+			if diff := cmp.Diff(c.out, out.String()) + cmp.Diff(c.errs, errs.String()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	for _, line := range []string{"help", "--help"} {
+		var out bytes.Buffer
+		w := toyWorld()
+		w.Args, w.Out = []string{line}, &out
+		if Run(t.Context(), tool, w) != 0 || !strings.HasPrefix(out.String(), "USAGE: maketoy <id> [OPTIONS]\n") {
+			t.Errorf("%s: %s", line, out.String())
+		}
 	}
 }
 

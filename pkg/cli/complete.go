@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -225,6 +228,9 @@ func (l *line) values(name, prefix string) ([]Word, bool) {
 	if p == nil {
 		return nil, false
 	}
+	if m, ok := l.s.mapping[name]; ok && !m.Secret {
+		return files(prefix)
+	}
 	if p.Keys != nil {
 		return l.parts(p, prefix)
 	}
@@ -296,4 +302,25 @@ func (l *line) parts(p *schema.Schema, prefix string) ([]Word, bool) {
 		list = append(list, Word{before + name + "=", p.Keys[name].Description})
 	}
 	return list, len(list) > values
+}
+
+// files lists the files whose path begins with prefix. open tells that it is a folder,
+// in which there is more.
+func files(prefix string) (list []Word, open bool) {
+	dir, base := filepath.Split(prefix)
+	entries, err := os.ReadDir(cmp.Or(dir, "."))
+	if err != nil {
+		return nil, false
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		if !strings.HasPrefix(name, base) || base == "" && name[0] == '.' {
+			continue
+		}
+		if entry.IsDir() {
+			name, open = name+"/", true
+		}
+		list = append(list, Word{Text: dir + name})
+	}
+	return list, open && len(list) == 1
 }

@@ -40,6 +40,9 @@ func (r *runner) run(ctx context.Context) int {
 		return r.help(c, words)
 	}
 	if err := r.do(ctx, c, words); err != nil {
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			err = fmt.Errorf("%s: %w", c.prefix(), context.Cause(ctx))
+		}
 		return r.fail(err, c)
 	}
 	return exitOK
@@ -49,8 +52,12 @@ func (r *runner) run(ctx context.Context) int {
 // it.
 func (r *runner) chosen() (*command, []string, error) {
 	if r.tool.Single != nil {
+		words := r.world.Args
+		if len(words) > 0 && words[0] == helpCommand {
+			words = []string{"--help"}
+		}
 		c, err := r.command([]string{r.tool.Name}, *r.tool.Single)
-		return c, r.world.Args, err
+		return c, words, err
 	}
 	path, b, words, err := r.resolve(r.world.Args, "")
 	switch {

@@ -71,9 +71,6 @@ func (r *runner) root(ctx context.Context) *cobra.Command {
 				}
 			}
 			directive := cobra.ShellCompDirectiveNoFileComp
-			if len(list) == 0 && wantsFile(r, words) {
-				directive = cobra.ShellCompDirectiveDefault
-			}
 			if open {
 				directive |= cobra.ShellCompDirectiveNoSpace
 			}
@@ -83,21 +80,6 @@ func (r *runner) root(ctx context.Context) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	return root
-}
-
-// wantsFile tells whether the next word is the path of a file.
-func wantsFile(r *runner, words []string) bool {
-	path, b, rest, err := r.resolve(words, "")
-	if err != nil || b.Sub != nil {
-		return false
-	}
-	c, err := r.command(path, b)
-	if err != nil {
-		return false
-	}
-	l := r.read(context.Background(), c, rest)
-	m, ok := b.Mapping[l.waiting]
-	return ok && !m.Secret
 }
 
 // Script is what a shell reads to complete the tool's arguments: bash, zsh or fish.

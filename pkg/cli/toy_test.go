@@ -46,6 +46,7 @@ func toyTool() Tool {
 			"config":  {Method: "GET /nodes/{node}/toys/{id}", Args: []string{"id"}, Fixed: local, Print: printConfig},
 			"destroy": {Method: "DELETE /nodes/{node}/toys/{id}", Args: []string{"id"}, Fixed: local},
 			"status":  {Method: "status", Args: []string{"id"}},
+			"sleep":   {Method: "sleep"},
 			"passwd":  {Method: "passwd", Args: []string{"id"}, Mapping: map[string]Mapping{"password": {Secret: true}}},
 			"exec":    {Method: "exec", Args: []string{"id", "extra-args"}},
 			"part": {Sub: Commands{
@@ -126,6 +127,11 @@ func toyMethods() api.Registry {
 			return strings.Join(in.Extra, "|"), nil
 		}),
 		api.New(api.Method{Name: "move", Doc: "Move a part."}, func(_ context.Context, in toyMove) (string, error) { return in.Part + " moved", nil }),
+		api.New(api.Method{Name: "sleep", Doc: "Wait to be stopped."}, func(ctx context.Context, _ none) (none, error) {
+			api.Printf(ctx, "asleep\n")
+			<-ctx.Done()
+			return none{}, fmt.Errorf("sleep: %w", ctx.Err())
+		}),
 		api.New(api.Method{Name: "passwd", Doc: "Set a password."}, func(_ context.Context, in toyPassword) (string, error) { return "it is " + in.Password, nil }),
 	}
 }
