@@ -50,8 +50,47 @@ func completeLine(ctx context.Context, t Tool, w World) int {
 	if _, err := strconv.Atoi(w.Env("COMP_POINT")); err != nil {
 		return exitOK
 	}
-	complete.Complete(t.Name, bash{r, ctx, nil}) // ends the process
+	words, prefix := r.typed()
+	list, _ := r.complete(ctx, words, prefix)
+	texts := behindEquals(prefix, list)
+	if prefix == "" || len(texts) == 0 {
+		// posener/complete would offer -h here, and as the only word there is it would
+		// be put on the line.
+		for _, text := range texts {
+			fmt.Fprintln(w.Out, text)
+		}
+		return exitOK
+	}
+	complete.Complete(t.Name, bash{r, texts, nil}) // ends the process
 	return exitOK
+}
+
+// typed returns the words of COMP_LINE before the cursor, without the tool, and the
+// beginning of the one that is being typed.
+func (r *runner) typed() (words []string, prefix string) {
+	text := r.world.Env("COMP_LINE")
+	if point, err := strconv.Atoi(r.world.Env("COMP_POINT")); err == nil && point >= 0 && point < len(text) {
+		text = text[:point]
+	}
+	words = strings.Fields(text)
+	if len(words) > 0 {
+		words = words[1:]
+	}
+	if len(words) == 0 || strings.HasSuffix(text, " ") {
+		return words, ""
+	}
+	return words[:len(words)-1], words[len(words)-1]
+}
+
+// behindEquals cuts off what bash takes for words of their own: all up to an equals
+// sign.
+func behindEquals(prefix string, list []Word) []string {
+	cut := strings.LastIndex(prefix, "=") + 1
+	texts := make([]string, 0, len(list))
+	for _, word := range list {
+		texts = append(texts, word.Text[min(cut, len(word.Text)):])
+	}
+	return texts
 }
 
 // root is the tool as cobra sees it: one command that completes itself. Cobra's
@@ -102,11 +141,11 @@ complete -C '%[1]s %[2]s' %[1]s
 }
 
 // bash shows the tool to posener/complete, which reads the line, as a tree that
-// grows only where the line goes.
+// grows only where the line goes. What fits there has been found before.
 type bash struct {
 	r     *runner
-	ctx   context.Context //nolint:containedctx // lives as long as one completion
-	words []string        // the commands so far
+	texts []string // what fits at the cursor
+	words []string // the commands so far
 }
 
 // SubCmdList lists the commands of a group.
@@ -121,35 +160,19 @@ func (b bash) SubCmdList() []string {
 // SubCmdGet returns the command that name, or the beginning of it, stands for. Where
 // it stands for none, nothing is found there.
 func (b bash) SubCmdGet(name string) complete.Completer {
-	return bash{b.r, b.ctx, append(slices.Clone(b.words), name)}
-}
-
-// before is the line up to the word being typed, without the tool, and that word.
-func (b bash) before() ([]string, string) {
-	text := b.r.world.Env("COMP_LINE")
-	if point, err := strconv.Atoi(b.r.world.Env("COMP_POINT")); err == nil && point < len(text) {
-		text = text[:point]
-	}
-	words := strings.Fields(text)
-	if len(words) > 0 {
-		words = words[1:]
-	}
-	if len(words) == 0 || strings.HasSuffix(text, " ") {
-		return words, ""
-	}
-	return words[:len(words)-1], words[len(words)-1]
+	return bash{b.r, b.texts, append(slices.Clone(b.words), name)}
 }
 
 // FlagList lists the options of a command.
 func (b bash) FlagList() []string {
-	words, prefix := b.before()
-	if !strings.HasPrefix(prefix, "-") || b.SubCmdList() != nil {
+	if b.SubCmdList() != nil {
 		return nil // the groups above are asked too
 	}
-	list, _ := b.r.complete(b.ctx, words, prefix)
-	names := make([]string, len(list))
-	for i, word := range list {
-		names[i] = strings.TrimLeft(word.Text, "-")
+	var names []string
+	for _, text := range b.texts {
+		if strings.HasPrefix(text, "-") {
+			names = append(names, strings.TrimLeft(text, "-"))
+		}
 	}
 	return names
 }
@@ -157,17 +180,7 @@ func (b bash) FlagList() []string {
 // FlagGet returns what completes the value of an option.
 func (b bash) FlagGet(string) complete.Predictor { return b.ArgsGet() }
 
-// ArgsGet returns what completes the word at the cursor. Bash takes what stands
-// behind an equals sign for a word of its own.
+// ArgsGet returns what completes the word at the cursor.
 func (b bash) ArgsGet() complete.Predictor {
-	return complete.PredictFunc(func(string) []string {
-		words, prefix := b.before()
-		list, _ := b.r.complete(b.ctx, words, prefix)
-		cut := strings.LastIndex(prefix, "=") + 1
-		texts := make([]string, 0, len(list))
-		for _, word := range list {
-			texts = append(texts, word.Text[min(cut, len(word.Text)):])
-		}
-		return texts
-	})
+	return complete.PredictFunc(func(string) []string { return b.texts })
 }
