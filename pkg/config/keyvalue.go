@@ -166,15 +166,15 @@ func (r *reader) pair(line string) error {
 	if r.Raw != nil && r.isRaw(line) {
 		return nil
 	}
-	if !ok || !r.isKey(key) {
+	if !ok || !r.isKey(key) || key == RawKey {
 		return r.unreadable(line)
 	}
 	value := trimValue(rest)
 	switch {
 	case value == "":
 		return r.unreadable(line)
-	case key == Description && strings.TrimSpace(value) != "":
-		r.describe(value)
+	case key == Description:
+		r.describe(strings.Trim(value, blanks))
 		return nil
 	case key == "snapstate" && (value == "prepare" || value == "delete"):
 		r.into[key] = value

@@ -210,7 +210,8 @@ func plain(p *schema.Schema, value string) string {
 func (c *Sections) Parse(name string, text []byte, warn func(string)) *SectionDoc {
 	sum := sha1.Sum(text)
 	r := sectionReader{Sections: c, name: name, warn: warn, doc: &SectionDoc{Digest: hex.EncodeToString(sum[:])}}
-	for rest := string(text); rest != ""; {
+	// A NUL is what keeps the values of an array apart.
+	for rest := strings.ReplaceAll(string(text), "\x00", ""); rest != ""; {
 		var line string
 		line, rest, _ = strings.Cut(rest, "\n")
 		r.number++
