@@ -1,0 +1,192 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
+	"github.com/virtsmith/virtsmith/pkg/run"
+)
+
+// patience is how long QEMU may take to answer all questions.
+const patience = 30 * time.Second
+
+// question is a command of the monitor and where its answer goes.
+type question struct {
+	id      string
+	command string
+	args    map[string]any
+	take    func(json.RawMessage) error
+}
+
+// ask starts QEMU without a machine, puts all questions, and reads the answers,
+// which come in order.
+func (p *Prober) ask(ctx context.Context, path, arch string) (*cmdline.Capabilities, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c := &cmdline.Capabilities{Binary: path, Properties: map[string][]string{}}
+	questions := questions(c, arch)
+	var in, out bytes.Buffer
+	for _, q := range questions {
+		call := map[string]any{"execute": q.command, "id": q.id}
+		if q.args != nil {
+			call["arguments"] = q.args
+		}
+		line, err := json.Marshal(call)
+		if err != nil {
+			return nil, err
+		}
+		in.Write(append(line, '\n'))
+	}
+	// Of a monitor that has been hung up on, QEMU drops the questions: it stays open.
+	stdin, end, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer stdin.Close()
+	defer end.Close()
+	if _, err := end.Write(in.Bytes()); err != nil { // a pipe holds 64 KiB, the questions are 3
+		return nil, err
+	}
+	cmd := run.Command(path, "-S", "-M", "none", "-nodefaults", "-display", "none", "-no-user-config", "-qmp", "stdio")
+	cmd.Stdin, cmd.Stdout, cmd.ReadOnly = stdin, &out, true
+	if err := p.Runner.Run(ctx, cmd); err != nil {
+		return nil, fmt.Errorf("ask QEMU what it can do: %w", err)
+	}
+	if err := answer(&out, questions); err != nil {
+		return nil, fmt.Errorf("ask QEMU what it can do: %w", err)
+	}
+	if c.Version == "" {
+		return nil, fmt.Errorf("ask QEMU what it can do: %s did not tell its version: %s", path, clean(out.String()[:min(out.Len(), 200)]))
+	}
+	return c, nil
+}
+
+// answer gives the answers in out to those who asked.
+func answer(out *bytes.Buffer, questions []question) error {
+	for {
+		line, err := out.ReadBytes('\n')
+		if len(line) == 0 && err != nil {
+			return nil
+		}
+		var reply struct {
+			ID     string
+			Return json.RawMessage
+		}
+		if json.Unmarshal(line, &reply) != nil || reply.Return == nil {
+			continue // a greeting, an event, or a question that this QEMU does not know
+		}
+		i := slices.IndexFunc(questions, func(q question) bool { return q.id == reply.ID })
+		if i < 0 || questions[i].take == nil {
+			continue
+		}
+		if err := questions[i].take(reply.Return); err != nil {
+			return fmt.Errorf("%s: %w", questions[i].command, err)
+		}
+	}
+}
+
+// questions lists what to ask and fills c with the answers.
+func questions(c *cmdline.Capabilities, arch string) []question {
+	list := []question{
+		{command: "qmp_capabilities"},
+		{command: "query-version", take: func(raw json.RawMessage) error { return version(c, raw) }},
+		{command: "query-machines", take: names(&c.Machines, "name", "alias")},
+		{command: "query-cpu-definitions", take: names(&c.CPUs, "name")},
+		{command: "query-chardev-backends", take: names(&c.Chardevs, "name")},
+		{command: "qom-list-types", args: map[string]any{"implements": "device", "abstract": false}, take: names(&c.Devices, "name")},
+		{command: "qom-list-types", args: map[string]any{"implements": "user-creatable", "abstract": false}, take: names(&c.Objects, "name")},
+		{command: "qom-list-types", args: map[string]any{"implements": "chardev"}, take: func(raw json.RawMessage) error {
+			var types []string
+			err := names(&types, "name")(raw)
+			c.Spice = slices.Contains(types, "chardev-spicevmc")
+			return err
+		}},
+		{command: "query-qmp-schema", take: func(raw json.RawMessage) error { return block(c, raw) }},
+	}
+	properties := func(key, driver string) {
+		list = append(list, question{
+			command: "device-list-properties", args: map[string]any{"typename": driver},
+			take: func(raw json.RawMessage) error {
+				var all []string
+				err := names(&all, "name")(raw)
+				c.Properties[key] = all
+				return err
+			},
+		})
+	}
+	for _, driver := range cmdline.VersionedDrivers() {
+		properties(driver, driver)
+	}
+	properties(cmdline.CPUProperties, "max-"+map[string]string{"x86_64": "x86_64", "aarch64": "arm"}[arch]+"-cpu")
+	list = append(list, question{command: "quit"})
+	for i := range list {
+		list[i].id = fmt.Sprint(i)
+	}
+	return list
+}
+
+func version(c *cmdline.Capabilities, raw json.RawMessage) error {
+	var v struct {
+		QEMU struct{ Major, Minor, Micro int }
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return err
+	}
+	c.Version = fmt.Sprintf("%d.%d.%d", v.QEMU.Major, v.QEMU.Minor, v.QEMU.Micro)
+	return nil
+}
+
+// names returns a taker of a list of objects that keeps some of their members,
+// sorted.
+func names(into *[]string, members ...string) func(json.RawMessage) error {
+	return func(raw json.RawMessage) error {
+		var objects []map[string]any
+		if err := json.Unmarshal(raw, &objects); err != nil {
+			return err
+		}
+		all := []string{}
+		for _, object := range objects {
+			for _, member := range members {
+				if name, ok := object[member].(string); ok {
+					all = append(all, name)
+				}
+			}
+		}
+		slices.Sort(all)
+		*into = slices.Compact(all)
+		return nil
+	}
+}
+
+// block finds, in the description of all commands, how files can be read and what
+// drivers there are: enumerations are known by what they hold, their names are
+// not told.
+func block(c *cmdline.Capabilities, raw json.RawMessage) error {
+	var entries []struct {
+		Meta   string `json:"meta-type"`
+		Values []string
+	}
+	if err := json.Unmarshal(raw, &entries); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		holds := func(words ...string) bool {
+			return !slices.ContainsFunc(words, func(word string) bool { return !slices.Contains(e.Values, word) })
+		}
+		switch {
+		case e.Meta != "enum":
+		case holds("threads", "native") && !strings.Contains(strings.Join(e.Values, " "), "tcg"):
+			c.AIO = e.Values
+		case holds("host_device", "qcow2", "throttle"):
+			c.BlockDrive = e.Values
+		}
+	}
+	return nil
+}
