@@ -208,7 +208,7 @@ func (m *manual) sentences(p *schema.Schema) string {
 		list = append(list, "Needs **"+plain(p.Requires)+"** too.")
 	}
 	if len(list) == 0 {
-		return "See above."
+		return "As the name says."
 	}
 	return strings.Join(list, " ")
 }

@@ -47,7 +47,7 @@ func methods() api.Registry { return app.New(app.Host{Root: os.DevNull, Node: "l
 func derived() (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, t := range tools() {
-		files["man/"+t.Name+".1"] = md2man.Render([]byte(t.Manual(methods())))
+		files["man/"+t.Name+".1"] = page(t.Manual(methods()))
 		for shell, name := range map[string]string{"bash": t.Name, "zsh": "_" + t.Name, "fish": t.Name + ".fish"} {
 			var b bytes.Buffer
 			if err := t.Script(&b, shell); err != nil {
@@ -57,6 +57,46 @@ func derived() (map[string][]byte, error) {
 		}
 	}
 	return files, nil
+}
+
+// page makes a manual page of Markdown.
+func page(text string) []byte {
+	roff := bytes.Replace(md2man.Render([]byte(text)), []byte(".nh\n"), []byte(".nh\n.ad l\n"), 1)
+	var b bytes.Buffer
+	literal := false
+	for line := range bytes.Lines(roff) {
+		switch {
+		case bytes.HasPrefix(line, []byte(".EX")), bytes.HasPrefix(line, []byte(".EE")):
+			literal = !literal
+		case !literal && !bytes.HasPrefix(line, []byte(".")):
+			line = breakable(line)
+		}
+		b.Write(line)
+	}
+	return b.Bytes()
+}
+
+// longWord is from where a word must be breakable, so that it fits any line.
+const longWord = 30
+
+// breakable lets long words, as lists of choices and patterns are, go on on the next
+// line.
+func breakable(line []byte) []byte {
+	words := bytes.Split(line, []byte(" "))
+	for i, word := range words {
+		if len(word) < longWord {
+			continue
+		}
+		var b bytes.Buffer
+		for _, c := range word {
+			b.WriteByte(c)
+			if bytes.IndexByte([]byte("|,;)+"), c) >= 0 {
+				b.WriteString(`\:`)
+			}
+		}
+		words[i] = b.Bytes()
+	}
+	return bytes.Join(words, []byte(" "))
 }
 
 func write(root string, files map[string][]byte) error {
