@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -105,7 +106,9 @@ func Acquire(ctx context.Context, path string, o LockOptions) (*Lock, error) {
 			return nil, fmt.Errorf("lock %s: %w", path, context.Cause(ctx))
 		case <-timeout.C:
 			o.Patience = 0 // one last look
-		case <-time.After(pause):
+		case <-time.After(pause/2 + rand.N(pause)):
+			// Not in step with others that began to wait at the same moment: else only one of
+			// them would find the lock free each time round.
 		}
 	}
 }
