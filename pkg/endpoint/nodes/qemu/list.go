@@ -1,7 +1,14 @@
 package qemu
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
@@ -36,15 +43,48 @@ func (s *Service) list(ctx context.Context, req listRequest) ([]status.Status, e
 	if err != nil {
 		return nil, err
 	}
-	all := make([]status.Status, 0, len(guests))
-	for _, g := range guests {
-		st, err := s.statusOf(ctx, g.ID, req.Full != nil && *req.Full)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, *st)
+	all := make([]status.Status, len(guests))
+	size := (len(guests) + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0)
+	var warnings []*bytes.Buffer
+	var group errgroup.Group
+	for first := 0; first < len(guests); first += max(size, portion) {
+		last, warn := min(first+max(size, portion), len(guests)), new(bytes.Buffer)
+		warnings = append(warnings, warn)
+		group.Go(func() error {
+			return s.listPart(withWarnings(ctx, warn), guests[first:last], all[first:last], req.Full != nil && *req.Full)
+		})
 	}
-	return all, nil
+	err = group.Wait()
+	for _, warn := range warnings {
+		_, _ = warn.WriteTo(api.StreamsOf(ctx).Err)
+	}
+	return slices.DeleteFunc(all, func(st status.Status) bool { return st.VMID == 0 }), err
+}
+
+// portion is how many configurations it takes to keep a processor of its own busy.
+const portion = 50
+
+// withWarnings lets those who work side by side warn one after the other.
+func withWarnings(ctx context.Context, w io.Writer) context.Context {
+	streams := api.StreamsOf(ctx)
+	streams.Err = w
+	return api.WithStreams(ctx, streams)
+}
+
+// listPart puts how the guests are doing into all. One that is gone before we look
+// leaves its place empty.
+func (s *Service) listPart(ctx context.Context, guests []cluster.Guest, all []status.Status, full bool) error {
+	for i, g := range guests {
+		st, err := s.statusOf(ctx, g.ID, full)
+		switch {
+		case errors.Is(err, cluster.ErrNoGuest): // it has just been removed
+		case err != nil:
+			return err
+		default:
+			all[i] = *st
+		}
+	}
+	return nil
 }
 
 // statusOf tells how one VM is doing. A monitor that does not answer leaves what is
