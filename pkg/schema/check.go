@@ -82,23 +82,24 @@ func scalar(v any) string {
 	return fmt.Sprint(v)
 }
 
-// checkText adds to faults what is wrong with text as the value at path.
-func (s *Schema) checkText(path, text string, faults Faults) {
+// checkText adds to faults what is wrong with text as the value at path. Of a property
+// string it returns the parts, so that nobody takes it apart twice.
+func (s *Schema) checkText(path, text string, faults Faults) (parts Params) {
 	switch s.Type {
 	case "boolean":
 		if _, ok := ParseBool(text); !ok {
 			faults.add(path, "type check ('boolean') failed - got '%s'", text)
-			return
+			return nil
 		}
 	case "integer":
 		if !isInteger(text) {
 			faults.add(path, "type check ('integer') failed - got '%s'", text)
-			return
+			return nil
 		}
 	case "number":
 		if !isNumber(text) {
 			faults.add(path, "type check ('number') failed - got '%s'", text)
-			return
+			return nil
 		}
 	case "array":
 		if s.Items != nil && text != "" {
@@ -106,16 +107,18 @@ func (s *Schema) checkText(path, text string, faults Faults) {
 				s.Items.checkText(fmt.Sprintf("%s[%d]", path, i), item, faults)
 			}
 		}
-		return
+		return nil
 	case "object":
 		faults.add(path, "type check ('object') failed - got '%s'", text)
-		return
+		return nil
 	}
-	if err := s.checkFormat(path, text); err != nil {
+	parts, err := s.checkFormat(path, text)
+	if err != nil {
 		faults.add(path, "invalid format - %s", err)
-		return
+		return nil
 	}
 	s.checkBounds(path, text, faults)
+	return parts
 }
 
 // checkBounds checks what comes after type and format: pattern, length, range and
@@ -152,23 +155,23 @@ func (s *Schema) checkBounds(path, text string, faults Faults) {
 
 // checkFormat checks text against the property string, the named format and the
 // check of s. The text of the error ends in a newline, as upstream's do.
-func (s *Schema) checkFormat(path, text string) error {
-	if s.Keys != nil {
-		if _, err := s.parseAt(path, text); err != nil {
-			return withNewline(err)
+func (s *Schema) checkFormat(path, text string) (parts Params, err error) {
+	switch {
+	case s.Keys != nil:
+		parts, err = s.parseAt(path, text)
+	case s.Format != "":
+		if err = checkListed(s.Format, text, s.Verify); err != nil {
+			return nil, withNewline(err)
 		}
-	} else if s.Format != "" {
-		if err := checkListed(s.Format, text, s.Verify); err != nil {
-			return withNewline(err)
-		}
-		return nil
+		return nil, nil
 	}
-	if s.Verify != nil {
-		if err := s.Verify(text); err != nil {
-			return withNewline(err)
-		}
+	if err == nil && s.Verify != nil {
+		err = s.Verify(text)
 	}
-	return nil
+	if err != nil {
+		return nil, withNewline(err)
+	}
+	return parts, nil
 }
 
 func withNewline(err error) error { return errors.New(strings.TrimSuffix(err.Error(), "\n") + "\n") }

@@ -89,35 +89,39 @@ var ErrUnknown = fmt.Errorf("unknown setting")
 // set checks text and stores it in field f of v.
 func (f *Field) set(v reflect.Value, name string, member int, text string) error {
 	faults := Faults{}
-	f.Schema.checkText(name, text, faults)
+	parts := f.Schema.checkText(name, text, faults)
 	if len(faults) > 0 {
 		return faults
 	}
 	place := v.FieldByIndex(f.index)
 	if member < 0 {
-		return f.Schema.store(place, text)
+		return f.Schema.store(place, text, parts)
 	}
 	if place.IsNil() {
 		place.Set(reflect.MakeMap(place.Type()))
 	}
 	value := reflect.New(place.Type().Elem()).Elem()
-	if err := f.Schema.store(value, text); err != nil {
+	if err := f.Schema.store(value, text, parts); err != nil {
 		return err
 	}
 	place.SetMapIndex(reflect.ValueOf(member), value)
 	return nil
 }
 
-// store parses text, which has been checked, into v.
-func (s *Schema) store(v reflect.Value, text string) error {
+// store parses text, which has been checked, into v. The parts are those of a property
+// string, nil where it was not taken apart yet.
+func (s *Schema) store(v reflect.Value, text string, parts Params) error {
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		return s.store(v.Elem(), text)
+		return s.store(v.Elem(), text, parts)
 	case reflect.Struct:
+		if parts != nil {
+			return storeParts(v, parts)
+		}
 		return s.storeKeys(v, text)
 	case reflect.Slice:
 		return s.storeList(v, text)
@@ -152,12 +156,17 @@ func (s *Schema) store(v reflect.Value, text string) error {
 
 // storeKeys parses a property string into struct v.
 func (s *Schema) storeKeys(v reflect.Value, text string) error {
-	t := TypeOf(v.Type())
-	p, err := t.keys.split(text)
+	parts, err := TypeOf(v.Type()).keys.split(text)
 	if err != nil {
 		return err
 	}
-	for name, part := range p {
+	return storeParts(v, parts)
+}
+
+// storeParts parses the parts of a property string into struct v.
+func storeParts(v reflect.Value, parts Params) error {
+	t := TypeOf(v.Type())
+	for name, part := range parts {
 		f, member := t.Lookup(name)
 		if f == nil {
 			return fmt.Errorf("unknown key '%s'", name)
@@ -165,7 +174,7 @@ func (s *Schema) storeKeys(v reflect.Value, text string) error {
 		if member >= 0 {
 			return fmt.Errorf("key '%s' is a family", name)
 		}
-		if err := f.Schema.store(v.FieldByIndex(f.index), part); err != nil {
+		if err := f.Schema.store(v.FieldByIndex(f.index), part, nil); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -183,7 +192,7 @@ func (s *Schema) storeList(v reflect.Value, text string) error {
 	}
 	list := reflect.MakeSlice(v.Type(), len(words), len(words))
 	for i, word := range words {
-		if err := item.store(list.Index(i), word); err != nil {
+		if err := item.store(list.Index(i), word, nil); err != nil {
 			return err
 		}
 	}

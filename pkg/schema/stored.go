@@ -39,7 +39,8 @@ func (s *Schema) CheckStored(text string) (string, error) {
 		}
 		return text, nil
 	}
-	return text, s.checkFormat("", text)
+	_, err := s.checkFormat("", text)
+	return text, err
 }
 
 func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

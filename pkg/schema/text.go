@@ -25,7 +25,7 @@ func (t Texts[T]) plain() any {
 		}
 		if kind := f.Schema.Type; kind == "integer" || kind == "boolean" {
 			v := reflect.New(reflect.TypeFor[int64]()).Elem()
-			if f.Schema.store(v, f.Schema.normal(text)) == nil {
+			if f.Schema.store(v, f.Schema.normal(text), nil) == nil {
 				m[name] = v.Int()
 			}
 		}
