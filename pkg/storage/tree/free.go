@@ -29,7 +29,7 @@ func (t *Tree) Free(ctx context.Context, name string) error {
 	}
 	return t.locked(ctx, func(ctx context.Context) error {
 		if n.IsBase {
-			if err := t.unused(ctx, n, name); err != nil {
+			if err := t.unused(ctx, n, name, path); err != nil {
 				return err
 			}
 		}
@@ -71,7 +71,11 @@ func (t *Tree) remove(n storage.Name, path string) error {
 var backupExt = regexp.MustCompile(`\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)$`)
 
 // unused fails when a base has clones.
-func (t *Tree) unused(ctx context.Context, base storage.Name, name string) error {
+func (t *Tree) unused(ctx context.Context, base storage.Name, name, path string) error {
+	inUse := storage.Told("base volume '"+name+"' is still in use by linked clones", storage.ErrInUse)
+	if kept(path) {
+		return inUse
+	}
 	parent := "../" + base.Guest.String() + "/" + base.File
 	return t.eachImage(0, func(n storage.Name, path string) error {
 		if n.Format != "qcow2" || !taken(ctx, path) {
@@ -79,7 +83,7 @@ func (t *Tree) unused(ctx context.Context, base storage.Name, name string) error
 		}
 		info, err := storage.ImageInfo(ctx, t.Env, path, n.Format)
 		if err == nil && info.Parent == parent {
-			return storage.Told("base volume '"+name+"' is still in use by linked clones", storage.ErrInUse)
+			return inUse
 		}
 		return nil
 	})

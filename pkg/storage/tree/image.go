@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
@@ -314,8 +315,7 @@ func (t *Tree) move(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// Clone makes an image that holds only what differs from its base. It is made under
-// the lock, as until it names its base nothing tells that the base is in use.
+// Clone makes an image that holds only what differs from its base.
 func (t *Tree) Clone(ctx context.Context, name string, guest id.VM, snap string) (string, error) {
 	n, base, err := t.find(name)
 	switch {
@@ -330,29 +330,54 @@ func (t *Tree) Clone(ctx context.Context, name string, guest id.VM, snap string)
 	case !n.IsBase:
 		return "", errors.New("clone_image only works on base images")
 	}
-	clone := storage.Name{}
-	err = t.locked(ctx, func(ctx context.Context) error {
-		if !taken(ctx, base) {
-			return fmt.Errorf("base image '%s' does not exist", base)
-		}
-		made, path, err := t.reserve(ctx, guest, "qcow2", "")
-		if err != nil {
+	var clone storage.Name
+	var path string
+	var hold *os.File
+	err = t.locked(ctx, func(ctx context.Context) (err error) {
+		if hold, err = keep(ctx, base); err != nil {
 			return err
 		}
-		clone = made
-		clone.BaseGuest, clone.Base = n.Guest, n.File
-		parent := "../" + n.Guest.String() + "/" + n.File
-		api.Printf(ctx, "clone %s: %s, %s, %s to %s (base=%s)\n", name, n.Content, made.File, guest, made.File, parent)
-		if err := t.image(ctx, "create", "-b", parent, "-F", n.Format, "-f", "qcow2", path); err != nil {
-			t.drop(path)
-			return err
-		}
-		return nil
+		clone, path, err = t.reserve(ctx, guest, "qcow2", "")
+		return err
 	})
+	defer hold.Close() //nolint:errcheck // only its lock mattered
 	if err != nil {
 		return "", err
 	}
+	clone.BaseGuest, clone.Base = n.Guest, n.File
+	parent := "../" + n.Guest.String() + "/" + n.File
+	api.Printf(ctx, "clone %s: %s, %s, %s to %s (base=%s)\n", name, n.Content, clone.File, guest, clone.File, parent)
+	if err := t.image(ctx, "create", "-b", parent, "-F", n.Format, "-f", "qcow2", path); err != nil {
+		t.drop(path)
+		return "", fmt.Errorf("unable to create image: %w", err)
+	}
 	return imageVolume(clone), nil
+}
+
+// keep holds a base until the file it returns is closed: as long as a clone does not
+// name its base yet, nothing else tells that the base is in use. It needs the lock.
+func keep(ctx context.Context, base string) (*os.File, error) {
+	if plan.From(ctx) != nil && taken(ctx, base) {
+		return nil, nil
+	}
+	f, err := os.Open(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, storage.Told("base image '"+base+"' does not exist", storage.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+}
+
+// kept tells whether a clone is being made of a base. It needs the lock.
+func kept(base string) bool {
+	f, err := os.Open(base)
+	if err != nil {
+		return false
+	}
+	defer f.Close() //nolint:errcheck // only its lock mattered
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 
 // Rename gives an image to a guest.
