@@ -221,7 +221,7 @@ func (s *Schema) checkObject(path string, values map[string]any, faults Faults, 
 			continue
 		}
 		if p.Requires != "" && values[p.Requires] == nil {
-			faults.add(join(path, p.Requires), "missing property - '%s' requires this property", at)
+			faults.add(join(path, p.Requires), "missing property required by '%s'", at)
 		}
 		p.check(at, value, faults)
 	}

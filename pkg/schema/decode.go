@@ -26,7 +26,7 @@ func Decode(p Params, dst any) error {
 		}
 		if need := f.Schema.Requires; need != "" {
 			if _, ok := given[need]; !ok {
-				faults.add(need, "missing property - '%s' requires this property", name)
+				faults.add(need, "missing property required by '%s'", name)
 			}
 		}
 	}

@@ -212,6 +212,9 @@ func checkDrivePath(text string) error {
 }
 
 func checkCPUSet(text string) error {
+	if text == "" { // no CPUs at all is a set too
+		return nil
+	}
 	bad := errors.New("unable to parse cpuset option")
 	for part := range strings.SplitSeq(text, ",") {
 		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")

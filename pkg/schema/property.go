@@ -46,7 +46,7 @@ func (s *Schema) checkKeys(path string, p Params, faults Faults) {
 		}
 		if key.Requires != "" {
 			if _, ok := p[key.Requires]; !ok {
-				faults.add(join(path, key.Requires), "missing property - '%s' requires this property", join(path, name))
+				faults.add(join(path, key.Requires), "missing property required by '%s'", join(path, name))
 			}
 		}
 		key.checkText(join(path, name), text, faults)
