@@ -129,8 +129,16 @@ func (s *Snapshots) Create(ctx context.Context, name, description string, ram bo
 	if undone := s.remove(context.WithoutCancel(ctx), name, true, taken); undone != nil {
 		s.warn(ctx, undone.Error())
 	}
-	return fmt.Errorf("%w\n", err) //nolint:revive // upstream's message ends in an empty line
+	return &createError{err}
 }
+
+// createError is why a snapshot could not be taken. As upstream's, its message ends in an
+// empty line.
+type createError struct{ cause error }
+
+func (e *createError) Error() string { return e.cause.Error() + "\n" }
+
+func (e *createError) Unwrap() error { return e.cause }
 
 // warn tells the user of a fault that does not end the work.
 func (s *Snapshots) warn(ctx context.Context, text string) {
