@@ -139,6 +139,9 @@ func TestBrokenConfig(t *testing.T) {
 	if diff := cmp.Diff(want, c.Warnings); diff != "" {
 		t.Error(diff)
 	}
+	if d, ok := c.Lookup("badcontent"); !ok || !d.Disabled || !d.Has(storage.ISO) {
+		t.Errorf("%+v", d)
+	}
 	if d, ok := c.Lookup("twice"); !ok || !d.Disabled || d.Options["path"] != "/srv/three" {
 		t.Errorf("%+v", d)
 	}

@@ -85,24 +85,46 @@ func BenchmarkAlloc(b *testing.B) {
 	})
 }
 
-// BenchmarkClones makes 100 linked clones at once.
+// BenchmarkClones makes 100 linked clones at once, beside 100 bare qemu-img.
 func BenchmarkClones(b *testing.B) {
-	for b.Loop() {
-		s := bench(b, 1)
-		base, err := s.CreateBase(b.Context(), id.Volume{Storage: "local", Name: "100/vm-100-disk-0.qcow2"})
-		if err != nil {
-			b.Fatal(err)
-		}
+	each := func(b *testing.B, do func(i int) error) {
+		b.Helper()
 		var wg sync.WaitGroup
 		for i := range 100 {
 			wg.Go(func() {
-				if _, err := s.Clone(b.Context(), base, id.VM(200+i), ""); err != nil {
+				if err := do(i); err != nil {
 					b.Error(err)
 				}
 			})
 		}
 		wg.Wait()
 	}
+	b.Run("service", func(b *testing.B) {
+		for b.Loop() {
+			s := bench(b, 1)
+			base, err := s.CreateBase(b.Context(), id.Volume{Storage: "local", Name: "100/vm-100-disk-0.qcow2"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			each(b, func(i int) error {
+				_, err := s.Clone(b.Context(), base, id.VM(200+i), "")
+				return err
+			})
+		}
+	})
+	b.Run("qemu-img", func(b *testing.B) {
+		for b.Loop() {
+			dir := b.TempDir()
+			base := filepath.Join(dir, "base.qcow2")
+			if _, err := run.Output(b.Context(), run.Host{}, "qemu-img", "create", "-f", "qcow2", base, "1G"); err != nil {
+				b.Skip(err)
+			}
+			each(b, func(i int) error {
+				_, err := run.Output(b.Context(), run.Host{}, "qemu-img", "create", "-b", base, "-F", "qcow2", "-f", "qcow2", filepath.Join(dir, fmt.Sprint(i)))
+				return err
+			})
+		}
+	})
 }
 
 // BenchmarkCopy copies 256 MiB of data beside a bare qemu-img.
