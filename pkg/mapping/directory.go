@@ -59,11 +59,13 @@ func (d Directories) Path(node id.Node, name string) (string, error) {
 	here := m.On(node)
 	switch {
 	case !ok:
-		return "", fmt.Errorf("Directory ID %s does not exist", name) //nolint:staticcheck // upstream's words
+		return "", fmt.Errorf("Directory ID %s does not exist", name)
 	case len(here) == 0:
-		return "", fmt.Errorf("No directory mapping for node %s", node) //nolint:staticcheck // upstream's words
+		//lint:ignore ST1005 upstream's words
+		return "", fmt.Errorf("No directory mapping for node %s", node)
 	case len(here) > 1:
-		return "", fmt.Errorf("More than one directory mapping for node %s", node) //nolint:staticcheck // upstream's words
+		//lint:ignore ST1005 upstream's words
+		return "", fmt.Errorf("More than one directory mapping for node %s", node)
 	}
 	return here[0].Path, here[0].Validate()
 }
@@ -73,11 +75,11 @@ func (e DirectoryEntry) Validate() error {
 	info, err := os.Stat(e.Path)
 	switch {
 	case err != nil && os.IsNotExist(err):
-		return fmt.Errorf("Path %s does not exist", e.Path) //nolint:staticcheck // upstream's words
+		return fmt.Errorf("Path %s does not exist", e.Path)
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return fmt.Errorf("Path %s exists, but is not a directory", e.Path) //nolint:staticcheck // upstream's words
+		return fmt.Errorf("Path %s exists, but is not a directory", e.Path)
 	}
 	return nil
 }

@@ -66,7 +66,8 @@ func (u USBs) Device(sys host.Sys, node id.Node, name string) (string, error) {
 		return "", fmt.Errorf("USB device mapping not found for '%s'", name)
 	case 1:
 	default:
-		return "", errors.New("More than one USB mapping per host not supported") //nolint:staticcheck // upstream's words
+		//lint:ignore ST1005 upstream's words
+		return "", errors.New("More than one USB mapping per host not supported")
 	}
 	if err := m.Validate(sys, here[0]); err != nil {
 		return "", fmt.Errorf("USB Mapping invalid (hardware probably changed): %w", err)

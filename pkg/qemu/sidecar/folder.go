@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -108,8 +109,13 @@ func chosen(is map[string]bool, words ...string) (kept []string) {
 	return kept
 }
 
-// settle is how long a server that refuses its arguments takes to say so.
-const settle = 20 * time.Millisecond
+// Both servers say that they wait once nothing is left that could go wrong. One that
+// says nothing for this long, being of a version that does not, is taken to.
+const (
+	waitsForQEMU  = "Waiting for vhost-user socket connection"
+	quietPatience = time.Second
+	maxGreeting   = 64 << 10
+)
 
 // StartFolder starts a server for folder n of a VM. QEMU can connect when it returns.
 func (h Host) StartFolder(ctx context.Context, vm id.VM, n int, s Server, f Folder) error {
@@ -159,14 +165,21 @@ func (h Host) settle(ctx context.Context, pid int, socket string, ended <-chan s
 		return err
 	}
 	joined := h.join(ctx, pid)
+	await(ctx, quietPatience, func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+		}
+		said, err := file.Read(logFile(socket), maxGreeting)
+		return err != nil || bytes.Contains(said, []byte(waitsForQEMU))
+	})
 	select {
 	case <-ended:
 		return ErrDied
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(settle):
-		return joined
+	default:
 	}
+	return errors.Join(joined, context.Cause(ctx))
 }
 
 // launch makes the socket and starts a server on it. The channel is closed when that
