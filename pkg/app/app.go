@@ -18,6 +18,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/endpoint/all"
 	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 	"github.com/virtsmith/virtsmith/pkg/qemu/process"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 	"github.com/virtsmith/virtsmith/pkg/run"
@@ -70,6 +71,7 @@ type App struct {
 	Storage *storage.Service
 	Tasks   *task.Host
 	VMs     *vm.Host
+	Power   *power.Service
 }
 
 // New joins the services. It touches nothing.
@@ -86,11 +88,12 @@ func New(h Host) *App {
 		Dir: process.Below(h.Root), Launcher: process.Launcher{Argv: []string{h.Exe, SupervisorWord}, Env: h.Env},
 		Now: time.Now, UUID: uuid,
 	}
+	a.Power = a.power(runner)
 	return a
 }
 
 // Methods returns the methods of the node.
-func (a *App) Methods() api.Registry { return all.Methods(all.Services{VMs: a.VMs}) }
+func (a *App) Methods() api.Registry { return all.Methods(all.Services{VMs: a.VMs, Power: a.Power}) }
 
 // Caller calls the methods in this process. Tasks run in workers, which it waits for,
 // showing what they log on out.

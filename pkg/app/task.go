@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
-	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu/process"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/task"
@@ -35,13 +34,17 @@ func (a *App) Work(ctx context.Context) int {
 
 // Supervise is the life of the supervisor of a QEMU. It returns the exit code.
 func (a *App) Supervise() int {
-	err := process.Supervise(os.Stdin, os.NewFile(reportFD, "report"), func(context.Context, id.VM, process.End) error {
-		return nil
-	})
+	err := process.Supervise(os.Stdin, os.NewFile(reportFD, "report"), a.ended)
 	if err != nil {
 		return 255
 	}
 	return 0
+}
+
+// ended clears up after a QEMU, however it went. Nobody is there to be told: what
+// cannot be cleared is left to the next command for the VM.
+func (a *App) ended(ctx context.Context, spec process.Spec, _ process.End) error {
+	return a.Power.Clear(ctx, spec.VM, spec.Generation)
 }
 
 // reportFD is where a supervisor reports to who started it.

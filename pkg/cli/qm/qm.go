@@ -23,7 +23,9 @@ func Tool() cli.Tool {
 			"list":         {Method: "GET /nodes/{node}/qemu", Fixed: here(), Print: printList},
 			"listsnapshot": {Method: "GET /nodes/{node}/qemu/{vmid}/snapshot", Args: []string{"vmid"}, Fixed: here(), Print: printSnapshots},
 			"pending":      {Method: "GET /nodes/{node}/qemu/{vmid}/pending", Args: []string{"vmid"}, Fixed: here(), Print: printPending},
+			"start":        {Method: "POST /nodes/{node}/qemu/{vmid}/status/start", Args: []string{"vmid"}, Fixed: here()},
 			"status":       {Method: "status", Args: []string{"vmid"}, Print: printStatus},
+			"stop":         {Method: "POST /nodes/{node}/qemu/{vmid}/status/stop", Args: []string{"vmid"}, Fixed: here()},
 		},
 	}
 }

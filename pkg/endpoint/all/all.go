@@ -4,15 +4,17 @@ package all
 import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/qemu"
+	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 )
 
 // Services are what the methods work on.
 type Services struct {
-	VMs *vm.Host
+	VMs   *vm.Host
+	Power *power.Service
 }
 
 // Methods returns all methods, served by s.
 func Methods(s Services) api.Registry {
-	return (&qemu.Service{VMs: s.VMs}).Methods()
+	return (&qemu.Service{VMs: s.VMs, Power: s.Power}).Methods()
 }

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qmp"
 )
 
@@ -20,7 +19,7 @@ import (
 // it leaves a note of how QEMU went.
 func TestMain(m *testing.M) {
 	if note := os.Getenv("VIRTSMITH_TEST_SUPERVISOR"); note != "" {
-		err := Supervise(os.Stdin, os.NewFile(3, "report"), func(_ context.Context, _ id.VM, end End) error {
+		err := Supervise(os.Stdin, os.NewFile(3, "report"), func(_ context.Context, _ Spec, end End) error {
 			return os.WriteFile(note, fmt.Appendf(nil, "%+v", end), 0o600)
 		})
 		if err != nil {

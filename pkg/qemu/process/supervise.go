@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/virtsmith/virtsmith/pkg/cgroup"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qmp"
 )
@@ -27,6 +28,9 @@ type Spec struct {
 	Dir    Dir      `json:"dir"`
 	Log    string   `json:"log"`              // where QEMU's words go
 	CGroup []string `json:"cgroup,omitempty"` // folders whose cgroup.procs QEMU joins
+	// Generation names this start of the VM: what clears up can tell by it what belongs
+	// to a later one.
+	Generation string `json:"generation,omitempty"`
 }
 
 // A Report is what the supervisor says of QEMU on its descriptor 3, one a line of
@@ -53,7 +57,7 @@ const (
 // Supervise is the life of a supervisor: it reads a [Spec] from in, runs QEMU,
 // reports to report and, when QEMU is gone, calls clear. It returns when that has
 // returned.
-func Supervise(in io.Reader, report io.WriteCloser, clear func(context.Context, id.VM, End) error) error {
+func Supervise(in io.Reader, report io.WriteCloser, clear func(context.Context, Spec, End) error) error {
 	var spec Spec
 	if err := json.NewDecoder(in).Decode(&spec); err != nil {
 		return fmt.Errorf("read what to supervise: %w", err)
@@ -64,7 +68,7 @@ func Supervise(in io.Reader, report io.WriteCloser, clear func(context.Context, 
 	if err != nil {
 		s.tell(Report{Ended: true, Status: err.Error()})
 	}
-	cleared := clear(context.Background(), spec.VM, end)
+	cleared := clear(context.Background(), spec, end)
 	s.tell(Report{Ended: true, Status: s.status, Words: s.words.String()})
 	return errors.Join(err, cleared, report.Close())
 }
@@ -93,6 +97,9 @@ func (s *supervisor) run() (End, error) {
 	cmd, err := s.start()
 	if err != nil {
 		return End{}, err
+	}
+	if err := cgroup.Join(context.Background(), s.spec.CGroup, cmd.Process.Pid); err != nil {
+		fmt.Fprintln(&s.words, err) // it runs without limits rather than not at all
 	}
 	s.tell(Report{PID: cmd.Process.Pid})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -5,19 +5,21 @@ package qemu
 import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 )
 
 // A Service serves the VMs of a node.
 type Service struct {
-	VMs *vm.Host
+	VMs   *vm.Host
+	Power *power.Service
 }
 
 // Methods declares what s serves.
 func (s *Service) Methods() []api.Method {
 	var all []api.Method
 	for _, group := range [][]api.Method{
-		s.listMethods(), s.configMethods(), s.snapshotListMethods(),
+		s.listMethods(), s.configMethods(), s.snapshotListMethods(), s.powerMethods(),
 	} {
 		all = append(all, group...)
 	}

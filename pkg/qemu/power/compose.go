@@ -1,0 +1,84 @@
+package power
+
+import (
+	"context"
+	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/config"
+	"github.com/virtsmith/virtsmith/pkg/guest"
+	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu"
+	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
+	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
+	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/schema"
+)
+
+// compose makes the command line for a VM with the given values. fill, which may be
+// nil, changes what is composed.
+func (s *Service) compose(ctx context.Context, vmid id.VM, values schema.Params, fill func(*cmdline.VM)) (*cmdline.Command, error) {
+	conf := vm.Typed(values)
+	arch := ""
+	if conf.Arch != nil {
+		arch = *conf.Arch
+	}
+	node, err := s.node(ctx, vmid, arch)
+	if err != nil {
+		return nil, err
+	}
+	machine := cmdline.VM{ID: vmid, Config: *conf}
+	if fill != nil {
+		fill(&machine)
+	}
+	return cmdline.Compose(machine, *node)
+}
+
+// Show returns the command line that a VM would be started with, or that of a
+// snapshot where one is named.
+func (s *Service) Show(ctx context.Context, vmid id.VM, snapshot string) (*cmdline.Command, error) {
+	doc, err := s.Load(ctx, vmid)
+	if err != nil {
+		return nil, err
+	}
+	if snapshot == "" {
+		return s.compose(ctx, vmid, guest.Merged(doc), nil)
+	}
+	values, err := guest.Snapshot(doc, snapshot)
+	if err != nil {
+		return nil, err
+	}
+	return s.compose(ctx, vmid, values, func(m *cmdline.VM) {
+		m.Machine, m.CPU = values["runningmachine"], values["runningcpu"]
+	})
+}
+
+// volumesOf lists the volumes that a configuration names for its drives.
+func volumesOf(doc *config.Doc) []id.Volume {
+	var all []id.Volume
+	for d := range vm.Typed(doc.Values).Drives(qemu.Volumes) {
+		if v, err := id.ParseVolume(d.Volume()); err == nil {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// Quote writes a command line as a shell reads it; pretty breaks it before each
+// option.
+func Quote(argv []string, pretty bool) string {
+	if !pretty {
+		return run.Quote(argv...)
+	}
+	var b strings.Builder
+	for i, word := range argv {
+		switch {
+		case i == 0:
+		case strings.HasPrefix(word, "-"):
+			b.WriteString(" \\\n  ")
+		default:
+			b.WriteByte(' ')
+		}
+		b.WriteString(run.Quote(word))
+	}
+	return b.String()
+}
