@@ -50,5 +50,16 @@ func TestConformanceQM(t *testing.T) {
 
 // deviations are the cases where we differ knowingly, with the reason.
 func deviations() map[string]string {
-	return map[string]string{}
+	const crosses = "what crosses nodes comes with the cluster; it is not declared before"
+	return map[string]string{
+		"cluster: qm migrate 510 pve1": crosses,
+		"empty: qm disk bogus":         "the list of commands has no migrate, remote-migrate, mtunnel and nbdstop: " + crosses,
+		"empty: qm migrate 100":        crosses,
+		"empty: qm mtunnel extra":      crosses,
+		"empty: qm nbdstop 100":        crosses,
+		"empty: qm remote-migrate 100": crosses,
+		"lab: qm migrate 100 pve1":     crosses,
+		"lab: qm migrate 100 pve7":     crosses,
+		"locked: qm migrate 300 pve1":  crosses,
+	}
 }

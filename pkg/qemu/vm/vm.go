@@ -6,10 +6,8 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
-	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/file"
@@ -37,22 +35,12 @@ type Host struct {
 // Load reads the configuration of a VM of the node. What is wrong in it is left out
 // and told to the user.
 func (h *Host) Load(ctx context.Context, vmid id.VM) (*config.Doc, error) {
-	text, err := h.Cluster.ReadGuest(ctx, cluster.VM, vmid)
-	if err != nil {
-		return nil, err
-	}
-	return qemu.ReadDoc(vmid, text, false, func(fault string) {
-		fmt.Fprintln(api.StreamsOf(ctx).Err, fault)
-	})
+	return qemu.Load(ctx, h.Cluster, vmid)
 }
 
 // Save writes the configuration of a VM, whose lock the caller holds.
 func (h *Host) Save(ctx context.Context, vmid id.VM, doc *config.Doc) error {
-	text, err := qemu.WriteDoc(doc)
-	if err != nil {
-		return err
-	}
-	return h.Cluster.WriteGuest(ctx, cluster.VM, vmid, text)
+	return qemu.Save(ctx, h.Cluster, vmid, doc)
 }
 
 // patience is how long a command waits for another one that works on the same
