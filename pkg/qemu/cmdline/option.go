@@ -40,6 +40,17 @@ func canonical(v any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
+// parseTree reads what canonical wrote, its numbers as they are.
+func parseTree(text string) map[string]any {
+	n := map[string]any{}
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	if err := dec.Decode(&n); err != nil {
+		return nil // not reached: the text is our own
+	}
+	return n
+}
+
 func onOff(on bool) string {
 	if on {
 		return "on"

@@ -72,25 +72,29 @@ func (c *composer) usbDevices() error {
 		if !ok {
 			continue
 		}
-		port := ifSet(c.fastUSB(), itoa(n+1))
-		if strings.EqualFold(str(usb.Host, ""), "spice") {
-			bus := "ehci"
-			if c.fastUSB() || flag(usb.USB3, false) && c.machine.version.atLeast(4, 0) {
-				bus = "xhci"
-			}
-			chardev := fmt.Sprintf("usbredirchardev%d", n)
-			c.add("-chardev", option("spicevmc", "id", chardev, "name", "usbredir"))
-			c.device("usb-redir", "chardev", chardev, "id", fmt.Sprintf("usbredirdev%d", n), "bus", bus+".0", "port", port)
-			if c.order[fmt.Sprintf("usb%d", n)] != 0 {
-				c.warn("warning: spice usb port set as bootdevice, ignoring")
-			}
-			continue
-		}
-		device, err := c.usbDevice(n, usb, port)
-		if err != nil {
+		if err := c.usb(n, usb, ifSet(c.fastUSB(), itoa(n+1))); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// usb adds USB device n, at a port of the fast controller where one is given.
+func (c *composer) usb(n int, usb qemu.USB, port string) error {
+	if !strings.EqualFold(str(usb.Host, ""), "spice") {
+		device, err := c.usbDevice(n, usb, port)
 		c.add("-device", device)
+		return err
+	}
+	bus := "ehci"
+	if port != "" || flag(usb.USB3, false) && c.machine.version.atLeast(4, 0) {
+		bus = "xhci"
+	}
+	chardev := fmt.Sprintf("usbredirchardev%d", n)
+	c.add("-chardev", option("spicevmc", "id", chardev, "name", "usbredir"))
+	c.device("usb-redir", "chardev", chardev, "id", fmt.Sprintf("usbredirdev%d", n), "bus", bus+".0", "port", port)
+	if c.order[fmt.Sprintf("usb%d", n)] != 0 {
+		c.warn("warning: spice usb port set as bootdevice, ignoring")
 	}
 	return nil
 }
