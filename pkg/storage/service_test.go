@@ -3,10 +3,12 @@ package storage_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
+	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/run"
@@ -349,5 +352,90 @@ func TestDryRun(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(root); len(left) > 0 {
 		t.Errorf("made %v", left)
+	}
+}
+
+func TestCheckUntrusted(t *testing.T) {
+	if _, err := (run.Host{}).Look("qemu-img"); err != nil {
+		t.Skip(err)
+	}
+	s, root := service(t, "")
+	write(t, filepath.Join(root, "secret"), strings.Repeat("x", 512))
+	for _, c := range []struct {
+		name, format, want string
+		args               []string
+	}{
+		{"plain", "qcow2", "", []string{"-f", "qcow2"}},
+		{"backing", "qcow2", "backing file", []string{"-f", "qcow2", "-b", root + "/secret", "-F", "raw"}},
+		{"data", "qcow2", "data file", []string{"-f", "qcow2", "-o", "data_file=" + root + "/data.bin"}},
+		{"vmdk", "vmdk", "", []string{"-f", "vmdk"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(root, c.name)
+			if _, err := run.Output(t.Context(), run.Host{}, "qemu-img", append(append([]string{"create"}, c.args...), path, "1M")...); err != nil {
+				t.Fatal(err)
+			}
+			err := s.CheckUntrusted(t.Context(), path, c.format)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestHalfMade: what a killed process leaves can be seen, is in nobody's way, and can be
+// removed.
+func TestHalfMade(t *testing.T) {
+	s, root := service(t, "")
+	dir := filepath.Join(root, "var/lib/vz/images/100")
+	write(t, filepath.Join(dir, "vm-100-disk-0.qcow2"), "")            // a name taken
+	write(t, filepath.Join(dir, "vm-100-disk-1.qcow2"), "QFI\xfb\x00") // a header begun
+	write(t, filepath.Join(dir, "vm-100-disk-2.vmdk"), "#")
+	ctx := t.Context()
+	list, err := s.List(ctx, "local", storage.Filter{Content: []storage.Content{storage.Images}, Guest: 100})
+	if err != nil || len(list) != 3 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	v, err := s.Alloc(ctx, "local", storage.Alloc{Guest: 100, Format: "raw", Size: 64})
+	if err != nil || v.Name != "100/vm-100-disk-3.raw" {
+		t.Errorf("%s, %v", v, err)
+	}
+	for _, half := range append(list, storage.Volume{Name: v.Name}) {
+		if err := s.Free(ctx, id.Volume{Storage: "local", Name: half.Name}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the folder is left")
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	s, root := service(t, "")
+	dir := filepath.Join(root, "var/lib/vz")
+	if err := s.Activate(t.Context(), "local"); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_RDONLY, ""); err != nil {
+		t.Skipf("needs the right to mount: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	_, err := s.Alloc(t.Context(), "local", storage.Alloc{Guest: 100, Format: "raw", Size: 64})
+	if err == nil || !strings.Contains(err.Error(), "read-only file system") || !strings.Contains(err.Error(), "local") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLockHeld(t *testing.T) {
+	s, root := service(t, "")
+	lock, err := file.Acquire(t.Context(), filepath.Join(root, "run/lock/pve-manager/pve-storage-local"), file.LockOptions{What: "a long job"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release() //nolint:errcheck // the test is over
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := s.Alloc(ctx, "local", storage.Alloc{Guest: 100, Format: "raw", Size: 64}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
 	}
 }
