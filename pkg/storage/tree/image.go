@@ -346,7 +346,9 @@ func (t *Tree) Clone(ctx context.Context, name string, guest id.VM, snap string)
 	}
 	clone.BaseGuest, clone.Base = n.Guest, n.File
 	parent := "../" + n.Guest.String() + "/" + n.File
-	api.Printf(ctx, "clone %s: %s, %s, %s to %s (base=%s)\n", name, n.Content, clone.File, guest, clone.File, parent)
+	if plan.From(ctx) == nil {
+		api.Printf(ctx, "clone %s: %s, %s, %s to %s (base=%s)\n", name, n.Content, clone.File, guest, clone.File, parent)
+	}
 	if err := t.image(ctx, "create", "-b", parent, "-F", n.Format, "-f", "qcow2", path); err != nil {
 		t.drop(path)
 		return "", fmt.Errorf("unable to create image: %w", err)
