@@ -203,19 +203,14 @@ func formatOf(c storage.Content, n storage.Name) string {
 	return n.Format
 }
 
-// stamp is the moment in a backup's name.
-var stamp = regexp.MustCompile(`^vzdump-(lxc|openvz|qemu)-\d+-(\d{4}_\d{2}_\d{2}-\d{2}_\d{2}_\d{2})\.`)
-
 // backup adds what is known of a backup.
 func (t *Tree) backup(v *storage.Volume, dir string, n storage.Name) {
-	if m := stamp.FindStringSubmatch(n.File); m != nil {
-		if at, err := time.ParseInLocation("2006_01_02-15_04_05", m[2], t.zone()); err == nil {
-			v.Created = at
-		}
-	}
-	if m := backupOwner.FindStringSubmatch(n.File); m != nil {
-		if v.Subtype = m[1]; v.Subtype == "openvz" {
+	if a, err := storage.ParseArchive(n.File, t.zone()); err == nil && a.Type != "unknown" {
+		if v.Subtype = a.Type; v.Subtype == "openvz" {
 			v.Subtype = "lxc"
+		}
+		if a.Standard {
+			v.Created = a.Created
 		}
 	}
 	path := filepath.Join(dir, n.File)
