@@ -114,10 +114,10 @@ func newComposer(vm *VM, host *Host) (*composer, error) {
 	c.windows = windowsVersion(str(c.conf.OSType, ""))
 	c.order = c.conf.BootOrder()
 	c.hotplug = hotplugFeatures(c.conf.Hotplug)
-	if err := c.chooseMachine(); err != nil {
+	if err := c.chooseAccel(); err != nil {
 		return nil, err
 	}
-	return c, c.chooseAccel()
+	return c, c.chooseMachine()
 }
 
 // forBackup returns what is left of a template that is started to be backed up:

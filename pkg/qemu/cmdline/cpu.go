@@ -298,15 +298,22 @@ func (c *composer) forcedFlags(m model) map[string]cpuFlag {
 	return flags
 }
 
+// maxCPUs is the most that any QEMU gives a guest.
+const maxCPUs = 4096
+
 // processors sets their number. With CPU hotplug only the first is there when
 // QEMU starts, the others are devices.
 func (c *composer) processors() error {
 	sockets := max(1, num(c.conf.Sockets, num(c.conf.SMP, 1)))
 	cores := max(1, num(c.conf.Cores, 1))
-	most := sockets * cores
-	if c.host.CPUs > 0 && most > c.host.CPUs {
-		return fmt.Errorf("MAX %d vcpus allowed per VM on this node", c.host.CPUs)
+	limit := c.host.CPUs
+	if limit == 0 {
+		limit = maxCPUs
 	}
+	if sockets > limit || cores > limit || sockets*cores > limit {
+		return fmt.Errorf("MAX %d vcpus allowed per VM on this node", limit)
+	}
+	most := sockets * cores
 	now := num(c.conf.VCPUs, 0)
 	if now == 0 {
 		now = most

@@ -13,12 +13,10 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
-	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
 	"github.com/virtsmith/virtsmith/pkg/qmp"
 	"github.com/virtsmith/virtsmith/pkg/run"
-	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
 // world is a node with a storage "local" in a folder, for the QEMU installed here.
@@ -96,17 +94,7 @@ func (w *world) disk(t *testing.T, name, size string) {
 // compose reads a configuration, one option a word, and composes its line.
 func (w *world) compose(t *testing.T, config string) *cmdline.Command {
 	t.Helper()
-	p := schema.Params{}
-	for line := range strings.Lines(config) {
-		if key, value, ok := strings.Cut(strings.TrimSpace(line), ": "); ok {
-			p[key] = value
-		}
-	}
-	var c qemu.Config
-	if err := schema.Decode(p, &c); err != nil {
-		t.Fatal(err)
-	}
-	cmd, err := cmdline.Compose(cmdline.VM{ID: 100, Config: c}, w.Host)
+	cmd, err := cmdline.Compose(cmdline.VM{ID: 100, Config: parse(t, config)}, w.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,9 +233,15 @@ func TestBoots(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots guests")
 	}
-	for _, c := range []struct{ name, config string }{
-		{"i440fx, virtio-scsi", "memory: 512\nscsihw: virtio-scsi-single\nscsi0: local:100/guest.raw,iothread=1,discard=on\nboot: order=scsi0\nnet0: virtio=BC:24:11:00:00:01\nide2: none,media=cdrom\nserial0: socket\nagent: 1\nrng0: source=/dev/urandom\nwatchdog: i6300esb,action=none\nostype: l26\nvga: std\nusb0: spice"},
-		{"q35, virtio-blk, UEFI", "memory: 512\nmachine: q35\nbios: ovmf\nefidisk0: local:100/e.raw,efitype=4m\nvirtio0: local:100/guest.raw,iothread=1,cache=writeback,mbps=200\nboot: order=virtio0\nnet0: virtio=BC:24:11:00:00:01\nserial0: socket\nagent: 1\nostype: l26\nballoon: 256"},
+	for _, c := range []struct{ name, config, devices string }{
+		{"i440fx, virtio-scsi", "memory: 512\nscsihw: virtio-scsi-single\nscsi0: local:100/guest.raw,iothread=1,discard=on\nboot: order=scsi0\nnet0: virtio=BC:24:11:00:00:01\nide2: none,media=cdrom\nserial0: socket\nagent: 1\nrng0: source=/dev/urandom\nwatchdog: i6300esb,action=none\nostype: l26\nvga: std",
+			"00:00.0 8086:1237 00:01.0 8086:7000 00:01.1 8086:7010 00:01.2 8086:7020 00:01.3 8086:7113 00:02.0 1234:1111 00:03.0 1af4:1002 00:04.0 8086:25ab" +
+				" 00:05.0 1b36:0001 00:08.0 1af4:1003 00:12.0 1af4:1000 00:1e.0 1b36:0001 00:1f.0 1b36:0001 01:01.0 1af4:1004 02:1d.0 1af4:1005"},
+		{"q35, virtio-blk, UEFI", "memory: 512\nmachine: q35\nbios: ovmf\nefidisk0: local:100/e.raw,efitype=4m\nvirtio0: local:100/guest.raw,iothread=1,cache=writeback,mbps=200\nboot: order=virtio0\nnet0: virtio=BC:24:11:00:00:01\nserial0: socket\nagent: 1\nostype: l26\nballoon: 256",
+			"00:00.0 8086:29c0 00:01.0 1234:1111 00:1a.0 8086:2937 00:1a.1 8086:2938 00:1a.2 8086:2939 00:1a.7 8086:293c 00:1b.0 8086:293e" +
+				" 00:1c.0 1b36:000c 00:1c.1 1b36:000c 00:1c.2 1b36:000c 00:1c.3 1b36:000c 00:1d.0 8086:2934 00:1d.1 8086:2935 00:1d.2 8086:2936 00:1d.7 8086:293a" +
+				" 00:1e.0 8086:244e 00:1f.0 8086:2918 00:1f.2 8086:2922 00:1f.3 8086:2930 05:01.0 1b36:0001 05:02.0 1b36:0001 05:03.0 1b36:0001 05:04.0 1b36:0001" +
+				" 06:03.0 1af4:1002 06:08.0 1af4:1003 06:0a.0 1af4:1001 06:12.0 1af4:1000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := testguest.Dir(t)
@@ -264,9 +258,6 @@ func TestBoots(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if w.Spice == nil {
-				c.config = strings.ReplaceAll(c.config, "\nusb0: spice", "")
-			}
 			cmd := w.compose(t, c.config)
 			if cmd.KVM {
 				t.Error("KVM was not told to be usable")
@@ -282,11 +273,14 @@ func TestBoots(t *testing.T) {
 			}
 			defer agent.Close()
 			t.Logf("the agent answered after %v", time.Since(began).Round(time.Second))
-			devices, err := agent.Exec(t.Context(), []string{"/bin/sh", "-c", "cd /sys/bus/pci/devices; for d in *; do echo $d $(cat $d/vendor) $(cat $d/device); done; dmesg | grep -i hypervisor"}, nil)
+			devices, err := agent.Exec(t.Context(), []string{"/bin/sh", "-c", "cd /sys/bus/pci/devices; for d in *; do echo $d $(cat $d/vendor):$(cat $d/device); done"}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%s", devices.Out)
+			seen := strings.NewReplacer("0x", "", "0000:", "").Replace(strings.Join(strings.Fields(string(devices.Out)), " "))
+			if seen != c.devices {
+				t.Errorf("the guest sees %s, want %s", seen, c.devices)
+			}
 			if err := m.Call(t.Context(), "system_powerdown", nil, nil); err != nil {
 				t.Error(err)
 			}
