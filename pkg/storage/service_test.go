@@ -15,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
-	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
@@ -306,17 +305,22 @@ func TestBackups(t *testing.T) {
 	}
 }
 
-func TestCluster(t *testing.T) {
+// TestSharedStorage: its lock is the cluster's, and volumes of containers are told apart.
+func TestSharedStorage(t *testing.T) {
 	root := t.TempDir()
-	c := cluster.New(root, "pve1")
-	if err := c.Init(); err != nil {
-		t.Fatal(err)
+	var locked []string
+	s := storage.New(storage.Options{
+		Root: root, Node: "pve1", Runner: run.Host{}, Types: all.Types(),
+		Config: func(context.Context) (string, error) { return "dir: both\n\tpath " + root + "/both\n\tshared 1\n", nil },
+		Guests: func(context.Context) (map[id.VM]string, error) { return map[id.VM]string{200: "lxc", 300: "qemu"}, nil },
+		Lock: func(ctx context.Context, name string, fn func(context.Context) error) error {
+			locked = append(locked, name)
+			return fn(ctx)
+		},
+	})
+	for _, name := range []string{"200/vm-200-disk-0.raw", "100/vm-100-disk-0.raw", "300/vm-300-disk-0.raw"} {
+		write(t, filepath.Join(root, "both/images", name), "")
 	}
-	write(t, filepath.Join(root, "etc/pve/storage.cfg"), "dir: both\n\tpath "+root+"/both\n\tshared 1\n")
-	write(t, filepath.Join(root, "etc/pve/nodes/pve1/lxc/200.conf"), "arch: amd64\n")
-	write(t, filepath.Join(root, "both/images/200/vm-200-disk-0.raw"), "")
-	write(t, filepath.Join(root, "both/images/100/vm-100-disk-0.raw"), "")
-	s := storage.New(storage.Options{Node: "pve1", Runner: run.Host{}, Types: all.Types()}.WithCluster(c))
 	list, err := s.List(t.Context(), "both", storage.Filter{})
 	if err != nil {
 		t.Fatal(err)
@@ -325,12 +329,15 @@ func TestCluster(t *testing.T) {
 	for _, v := range list {
 		got = append(got, string(v.Content)+" "+v.Name)
 	}
-	if diff := cmp.Diff([]string{"images 100/vm-100-disk-0.raw", "rootdir 200/vm-200-disk-0.raw"}, got); diff != "" {
+	want := []string{"images 100/vm-100-disk-0.raw", "images 300/vm-300-disk-0.raw", "rootdir 200/vm-200-disk-0.raw"}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	// The lock of a shared storage is the cluster's.
 	if err := s.Free(t.Context(), id.Volume{Storage: "both", Name: "100/vm-100-disk-0.raw"}); err != nil {
 		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"storage-both"}, locked); diff != "" {
+		t.Error(diff)
 	}
 }
 
