@@ -68,12 +68,30 @@ func (c *composer) blockdev(d qemu.Drive, o blockOptions) (node, error) {
 	return common(node{"driver": "throttle", "file": format, "node-name": "drive-" + d.Key(), "throttle-group": throttleID(d)}), nil
 }
 
+// temporary is a drive whose writes are lost when QEMU ends: it makes the file
+// for them itself, which only -drive does.
+func (c *composer) temporary(d qemu.Drive) (string, error) {
+	v, err := c.findVolume(d, blockOptions{})
+	if err != nil {
+		return "", err
+	}
+	if v.Path == "" {
+		return "", fmt.Errorf("%s: 'snapshot' option is not supported for volume '%s', which is no file", d.Key(), d.File)
+	}
+	pairs := []string{
+		"file", v.Path, "if", "none", "id", "drive-" + d.Key(), "format", v.Format, "snapshot", "on", "detect-zeroes", detectZeroes(d),
+		"discard", ifSet(str(d.Discard, "") == "on", "unmap"),
+	}
+	limits := Limits(d)
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		pairs = append(pairs, "throttling."+name, fmt.Sprint(limits[name]))
+	}
+	return option("", pairs...), nil
+}
+
 // findVolume finds what a drive is on: a volume of a storage, a path, or the CD
 // drive of the host.
 func (c *composer) findVolume(d qemu.Drive, o blockOptions) (Volume, error) {
-	if flag(d.Snapshot, false) {
-		return Volume{}, fmt.Errorf("%s: 'snapshot' option is not yet supported for '-blockdev'", d.Key())
-	}
 	volid := d.Volume()
 	if d.File == "cdrom" {
 		return Volume{Format: "raw", Node: node{"driver": "host_cdrom", "filename": "/dev/cdrom"}}, nil

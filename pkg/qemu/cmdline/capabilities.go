@@ -14,8 +14,6 @@ type Capabilities struct {
 	CPUs       []string            `json:"cpus"`       // models
 	Devices    []string            `json:"devices"`    // drivers of -device
 	Objects    []string            `json:"objects"`    // types of -object
-	Chardevs   []string            `json:"chardevs"`   // backends of -chardev
-	BlockDrive []string            `json:"blockdrive"` // drivers of -blockdev
 	AIO        []string            `json:"aio"`        // ways a file is read
 	Properties map[string][]string `json:"properties"` // of those drivers that differ between versions, and of the CPU
 	Spice      bool                `json:"spice"`      // built with SPICE

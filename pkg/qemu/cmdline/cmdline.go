@@ -16,6 +16,7 @@ package cmdline
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
@@ -210,4 +211,23 @@ func (c *composer) finish() error {
 	}
 	c.out.Argv = c.args
 	return nil
+}
+
+// String writes the command line as one would type it in a shell.
+func (c *Command) String() string { return run.Quote(c.Argv...) }
+
+// Pretty is String with an option a line.
+func (c *Command) Pretty() string {
+	var b strings.Builder
+	for i, word := range c.Argv {
+		switch {
+		case i == 0:
+		case strings.HasPrefix(word, "-"):
+			b.WriteString(" \\\n  ")
+		default:
+			b.WriteByte(' ')
+		}
+		b.WriteString(run.Quote(word))
+	}
+	return b.String()
 }

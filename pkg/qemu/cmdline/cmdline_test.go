@@ -352,3 +352,10 @@ func manyDisks() string {
 	}
 	return b.String() + "scsihw: virtio-scsi-single\n"
 }
+
+func TestPretty(t *testing.T) {
+	c := Command{Argv: []string{"/usr/bin/qemu", "-name", "a b", "-S", "-m", "512"}}
+	if got, want := c.Pretty(), "/usr/bin/qemu \\\n  -name 'a b' \\\n  -S \\\n  -m 512"; got != want {
+		t.Errorf("got %s", got)
+	}
+}

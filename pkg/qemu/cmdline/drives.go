@@ -30,7 +30,15 @@ func (c *composer) drive(d qemu.Drive, controllers map[string]bool) error {
 	if d.IsCloudInit() {
 		c.out.CloudInit = d.Key()
 	}
-	if d.File != "none" {
+	switch {
+	case d.File == "none":
+	case flag(d.Snapshot, false) && !d.IsCDROM():
+		drive, err := c.temporary(d)
+		if err != nil {
+			return err
+		}
+		c.add("-drive", drive)
+	default:
 		tree, err := c.blockdev(d, blockOptions{readOnly: c.isTemplate()})
 		if err != nil {
 			return err

@@ -199,11 +199,11 @@ func (c *composer) power() error {
 		if c.machine.q35 {
 			object = "ICH9-LPC"
 		}
-		default_ := !c.machine.version.atLeast(9, 2, 1)
+		usual := !c.machine.version.atLeast(9, 2, 1)
 		for _, state := range []struct {
 			name    string
 			enabled bool
-		}{{"disable_s3", flag(conf.EnableS3, default_)}, {"disable_s4", flag(conf.EnableS4, default_)}} {
+		}{{"disable_s3", flag(conf.EnableS3, usual)}, {"disable_s4", flag(conf.EnableS4, usual)}} {
 			if !state.enabled {
 				c.arg("-global", object+"."+state.name+"=1")
 			}

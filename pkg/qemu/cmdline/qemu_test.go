@@ -172,6 +172,7 @@ func TestAccepted(t *testing.T) {
 		{"sata", "sata0: local:100/a.qcow2,ssd=1\nsata5: local:100/c.iso,media=cdrom\nmachine: q35"}, {"sata on pc", "sata0: local:100/b.raw,detect_zeroes=0"},
 		{"ide", "ide0: local:100/a.qcow2,model=QM%20X,serial=1\nide1: local:100/b.raw\nide2: local:100/c.iso,media=cdrom\nide3: none,media=cdrom"},
 		{"ide on q35", "machine: q35\nide0: local:100/a.qcow2\nide1: local:100/b.raw\nide2: none,media=cdrom\nide3: local:100/c.iso,media=cdrom"},
+		{"temporary", "scsi0: local:100/a.qcow2,snapshot=1,discard=on,iops=100,mbps=3,ssd=1\nvirtio0: local:100/b.raw,snapshot=1,iothread=1"},
 		{"vmdk", "virtio0: local:100/d.vmdk"},
 		{"legacy order", disks + "boot: dcn\nbootdisk: scsi0\nide2: none,media=cdrom\nnet0: e1000=BC:24:11:00:00:01"},
 		{"uefi", "bios: ovmf\nefidisk0: local:100/e.raw,efitype=4m"}, {"uefi on the fly", "bios: ovmf\nmachine: q35"},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
@@ -99,7 +98,6 @@ func questions(c *cmdline.Capabilities, arch string) []question {
 		{command: "query-version", take: func(raw json.RawMessage) error { return version(c, raw) }},
 		{command: "query-machines", take: names(&c.Machines, "name", "alias")},
 		{command: "query-cpu-definitions", take: names(&c.CPUs, "name")},
-		{command: "query-chardev-backends", take: names(&c.Chardevs, "name")},
 		{command: "qom-list-types", args: map[string]any{"implements": "device", "abstract": false}, take: names(&c.Devices, "name")},
 		{command: "qom-list-types", args: map[string]any{"implements": "user-creatable", "abstract": false}, take: names(&c.Objects, "name")},
 		{command: "qom-list-types", args: map[string]any{"implements": "chardev"}, take: func(raw json.RawMessage) error {
@@ -165,9 +163,8 @@ func names(into *[]string, members ...string) func(json.RawMessage) error {
 	}
 }
 
-// block finds, in the description of all commands, how files can be read and what
-// drivers there are: enumerations are known by what they hold, their names are
-// not told.
+// block finds, in the description of all commands, how files can be read: that
+// enumeration is known by what it holds, as names are not told.
 func block(c *cmdline.Capabilities, raw json.RawMessage) error {
 	var entries []struct {
 		Meta   string `json:"meta-type"`
@@ -180,12 +177,8 @@ func block(c *cmdline.Capabilities, raw json.RawMessage) error {
 		holds := func(words ...string) bool {
 			return !slices.ContainsFunc(words, func(word string) bool { return !slices.Contains(e.Values, word) })
 		}
-		switch {
-		case e.Meta != "enum":
-		case holds("threads", "native") && !strings.Contains(strings.Join(e.Values, " "), "tcg"):
+		if e.Meta == "enum" && holds("threads", "native") {
 			c.AIO = e.Values
-		case holds("host_device", "qcow2", "throttle"):
-			c.BlockDrive = e.Values
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -125,9 +126,9 @@ func build(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	id := fmt.Sprintf("3 %s %d %d", real, info.Size(), info.ModTime().UnixNano()) // 3 counts what is asked
-	modules, _ := filepath.Glob("/usr/lib/*/qemu")
-	for _, dir := range append(modules, "/usr/lib/qemu", "/usr/lib64/qemu", "/usr/lib64/qemu-kvm") {
+	id := fmt.Sprintf("4 %s %d %d", real, info.Size(), info.ModTime().UnixNano()) // 4 counts what is asked
+	debian := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	for _, dir := range []string{"/usr/lib/" + debian + "-linux-gnu/qemu", "/usr/lib/qemu", "/usr/lib64/qemu", "/usr/lib64/qemu-kvm"} {
 		if info, err := os.Stat(dir); err == nil {
 			id += fmt.Sprintf(" %s %d", dir, info.ModTime().UnixNano())
 		} else if !errors.Is(err, fs.ErrNotExist) {

@@ -45,8 +45,8 @@ func TestProbe(t *testing.T) {
 		want string
 	}{
 		{"machines", first.Machines, "q35"}, {"CPUs", first.CPUs, "qemu64"}, {"devices", first.Devices, "virtio-blk-pci"},
-		{"objects", first.Objects, "throttle-group"}, {"chardevs", first.Chardevs, "socket"}, {"aio", first.AIO, "threads"},
-		{"block drivers", first.BlockDrive, "qcow2"}, {"CPU flags", first.Properties["cpu"], "aes"}, {"properties", first.Properties["virtio-net-pci"], "host_mtu"},
+		{"objects", first.Objects, "throttle-group"}, {"aio", first.AIO, "threads"},
+		{"CPU flags", first.Properties["cpu"], "aes"}, {"properties", first.Properties["virtio-net-pci"], "host_mtu"},
 	} {
 		if !slices.Contains(c.in, c.want) {
 			t.Errorf("%s: no %s in %v", c.what, c.want, c.in)
