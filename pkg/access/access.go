@@ -14,7 +14,7 @@ import (
 )
 
 // File is where users, groups, pools, roles and access rights are, below /etc/pve.
-const File = "user.cfg"
+const File = cluster.UserFile
 
 // ErrUnchanged is returned by the function given to [Change] to say that there is
 // nothing to save.

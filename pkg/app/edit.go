@@ -1,0 +1,31 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+
+	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu/disks"
+	"github.com/virtsmith/virtsmith/pkg/qemu/edit"
+	"github.com/virtsmith/virtsmith/pkg/qemu/power"
+)
+
+// edit joins what makes and changes the configurations of VMs.
+func (a *App) edit(d *disks.Service) *edit.Service {
+	e := &edit.Service{
+		Host: a.VMs, Disks: d, Random: rand.Reader, Seed: a.Power.WriteSeed,
+		Version: func(ctx context.Context, arch string) (string, error) {
+			if arch == "" {
+				arch = "x86_64"
+			}
+			capabilities, err := a.Power.QEMU(ctx, arch)
+			if err != nil {
+				return "", err
+			}
+			return capabilities.Version, nil
+		},
+		Start: func(ctx context.Context, vmid id.VM) error { return a.Power.Start(ctx, vmid, power.StartOptions{}) },
+	}
+	a.Power.ApplyPending = e.Apply
+	return e
+}
