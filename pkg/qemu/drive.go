@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"regexp"
 	"strconv"
 
@@ -91,29 +92,41 @@ var (
 	volumeText      = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]:.`)
 )
 
+// Check tells whether the options of d go together, as [ParseDrive] does.
+func (d Drive) Check() error { return d.settle() }
+
 // settle checks what the options of d say of each other. Limits in bytes become
 // limits in mebibytes.
 func (d *Drive) settle() error {
 	faults := schema.Faults{}
 	for _, limit := range []struct {
-		bytes  **int
-		mega   **float64
-		name   string
-		united string
+		bytes **int
+		mega  **float64
+		name  string
 	}{
-		{&d.BPS, &d.MBPS, "bps", ""}, {&d.BPSRead, &d.MBPSRead, "bps_rd", "mbps"}, {&d.BPSWrite, &d.MBPSWrite, "bps_wr", "mbps"},
+		{&d.BPS, &d.MBPS, "bps"}, {&d.BPSRead, &d.MBPSRead, "bps_rd"}, {&d.BPSWrite, &d.MBPSWrite, "bps_wr"},
 	} {
 		if *limit.bytes != nil {
 			if *limit.mega != nil {
 				faults[d.Key()] = fmt.Sprintf("both %s and m%s specified", limit.name, limit.name)
 				continue
 			}
-			*limit.mega, *limit.bytes = new(float64(**limit.bytes)/(1<<20)), nil
+			*limit.mega, *limit.bytes = new(math.Round(float64(**limit.bytes)/(1<<20)*1000)/1000), nil
 		}
 	}
 	for _, pair := range d.dependent() {
 		if pair.has && !pair.base {
 			faults[d.Key()+"."+pair.name] = fmt.Sprintf("%s requires %s", pair.name, pair.needs)
+		}
+	}
+	if d.IsCDROM() {
+		for name, given := range map[string]bool{"snapshot": d.Snapshot != nil && *d.Snapshot, "format": d.Format != nil} {
+			if given {
+				faults[d.Key()+"."+name] = "not possible with media=cdrom"
+			}
+		}
+		if d.Bus == "virtio" {
+			faults[d.Key()+".media"] = "a virtio drive cannot be a CD drive"
 		}
 	}
 	some := func(f *float64) bool { return f != nil && *f != 0 }

@@ -18,6 +18,9 @@ func TestParseDrive(t *testing.T) {
 		{key: "tpmstate0", text: "local:100/t.raw,version=v2.0", print: "local:100/t.raw,version=v2.0"},
 		{key: "unused3", text: "local:100/vm-100-disk-9.raw", print: "local:100/vm-100-disk-9.raw"},
 		{key: "virtio1", text: "local:1/x.raw,bps_rd=1048576", print: "local:1/x.raw,mbps_rd=1"},
+		{key: "virtio1", text: "local:1/x.raw,bps_rd=1000000", print: "local:1/x.raw,mbps_rd=0.954"},
+		{key: "virtio1", text: "none,media=cdrom", fault: "virtio1.media: a virtio drive cannot be a CD drive"},
+		{key: "ide1", text: "local:iso/x.iso,media=cdrom,format=raw", fault: "ide1.format: not possible with media=cdrom"},
 		{key: "virtio1", text: "local:1/x.raw,mbps_max=3", fault: "virtio1.mbps_max: mbps_max requires mbps"},
 		{key: "virtio1", text: "local:1/x.raw,ssd=1", fault: "virtio1: invalid format - format error\nvirtio1.ssd: property is not defined in schema and the schema does not allow additional properties\n"},
 	} {

@@ -92,6 +92,7 @@ func TestRefused(t *testing.T) {
 		{"intel-tdx: tdx,attestation=0\nbios: ovmf", "Your CPU does not support Intel TDX."},
 		{"scsi0: local:1/x.raw,format=qcow2", "drive 'scsi0' - volume 'local:1/x.raw' - 'format=qcow2' option different from storage format 'raw'"},
 		{"scsi14: local:1/x.raw\nmachine: pc-i440fx-4.0", "machine type 'pc-i440fx-4.0' is not supported by QEMU version '7.2.22' on node 'here'"},
+		{"scsi0: local:1/x.raw,mbps_max=3", "scsi0.mbps_max: mbps_max requires mbps"},
 		{"args: -x 'y", "args: unbalanced quotes"},
 		{"smbios1: base64=1,serial=abc", "smbios1: serial: value is not base64"},
 	} {

@@ -11,11 +11,15 @@ import (
 
 // drives adds disks and CD drives and the controllers they are on.
 func (c *composer) drives() error {
+	for _, key := range qemu.DriveKeys(qemu.Volumes) {
+		if d, ok := c.conf.Drive(key); ok {
+			if err := d.Check(); err != nil { // else the VM would start without the disk
+				return err
+			}
+		}
+	}
 	controllers := map[string]bool{}
 	for d := range c.conf.Drives(qemu.Disks) {
-		if d.Bus == "virtio" && d.IsCDROM() {
-			continue // there is no such thing
-		}
 		if err := c.drive(d, controllers); err != nil {
 			return err
 		}

@@ -94,3 +94,20 @@ func BenchmarkCached(b *testing.B) {
 		}
 	}
 }
+
+// TestIOURing lets QEMU say whether the answer is right.
+func TestIOURing(t *testing.T) {
+	path, err := exec.LookPath("qemu-img")
+	if err != nil {
+		t.Skip("qemu-img is not installed")
+	}
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(disk, make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), path, "bench", "-f", "raw", "-i", "io_uring", "-c", "1", "-d", "1", "-s", "512", disk).CombinedOutput()
+	if usable := IOURing(); usable != (err == nil) {
+		t.Errorf("usable %v, but QEMU: %v: %s", usable, err, out)
+	}
+	t.Logf("io_uring usable: %v", err == nil)
+}
