@@ -34,6 +34,10 @@ type Service struct {
 	Groups func() (*cgroup.Tree, error)
 	// QEMU tells what the installed QEMU for an architecture can do.
 	QEMU func(ctx context.Context, arch string) (*cmdline.Capabilities, error)
+	// Ticket returns the password that the caller of a VNC proxy has handed over.
+	Ticket func() string
+	// Shutdowns ends the tasks that wait for the VM to shut down.
+	Shutdowns func(context.Context, id.VM) error
 	// ApplyPending makes the changes that wait for the next start hold.
 	ApplyPending func(context.Context, id.VM, *config.Doc) error
 }

@@ -22,6 +22,7 @@ import (
 type record struct {
 	Generation string              `json:"generation"`         // which start it is of
 	Starting   bool                `json:"starting,omitempty"` // the command that starts it is not done
+	Machine    string              `json:"machine,omitempty"`  // as composed, with its +pveN
 	Taps       []string            `json:"taps,omitempty"`
 	Group      string              `json:"group,omitempty"`   // control group
 	Volumes    []string            `json:"volumes,omitempty"` // made ready

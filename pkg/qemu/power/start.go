@@ -185,7 +185,7 @@ func (s *Service) composeBoot(ctx context.Context, b *boot) error {
 
 // begin opens the record. From here on, what is made is removed when the start fails.
 func (s *Service) begin(ctx context.Context, b *boot) error {
-	b.record = &record{Generation: s.UUID(), Starting: true, Hook: b.doc.Values["hookscript"]}
+	b.record = &record{Generation: s.UUID(), Starting: true, Machine: b.command.Machine, Hook: b.doc.Values["hookscript"]}
 	if plan.From(ctx) != nil {
 		return nil
 	}
