@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
 	"github.com/virtsmith/virtsmith/pkg/config"
@@ -18,13 +20,44 @@ import (
 func (a *App) power(runner run.Runner) *power.Service {
 	prober := &probe.Prober{Runner: runner, Cache: filepath.Join(a.Root, "var/cache/virtsmith"), Look: run.Host{}.Look}
 	return &power.Service{
-		Host:   a.VMs,
-		QEMU:   prober.QEMU,
-		Net:    func() (power.Net, error) { return link.Open() },
-		Groups: func() (*cgroup.Tree, error) { return cgroup.Open("/sys/fs/cgroup", "/proc") },
+		Host:      a.VMs,
+		QEMU:      prober.QEMU,
+		Net:       func() (power.Net, error) { return link.Open() },
+		Groups:    func() (*cgroup.Tree, error) { return cgroup.Open("/sys/fs/cgroup", "/proc") },
+		Ticket:    func() string { return a.env("LC_PVE_TICKET") },
+		Shutdowns: a.endShutdowns,
 		ApplyPending: func(_ context.Context, _ id.VM, doc *config.Doc) error {
 			doc.Values, doc.Pending = guest.Merged(doc), nil
 			return nil
 		},
 	}
+}
+
+// env returns a variable of the environment that we were called with.
+func (a *App) env(name string) string {
+	for _, pair := range a.Env {
+		if value, ok := strings.CutPrefix(pair, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// endPatience is how long a task that is told to end may take.
+const endPatience = 10 * time.Second
+
+// endShutdowns ends the tasks that wait for a VM to shut down.
+func (a *App) endShutdowns(ctx context.Context, vmid id.VM) error {
+	tasks, err := a.Tasks.Active(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		if t.Task.Type == "qmshutdown" && t.Task.ID == vmid.String() && t.Status == "" {
+			if err := a.Tasks.Stop(ctx, t.Task, endPatience); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -26,4 +26,3 @@ func (s *Service) runs(ctx context.Context, vmid id.VM) error {
 	}
 	return s.Power.CheckRunning(vmid)
 }
-
