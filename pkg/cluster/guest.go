@@ -242,6 +242,16 @@ func or[T any](given *T, otherwise T) T {
 	return otherwise
 }
 
+// Nodes lists the nodes that have files in the tree, and our own, by name.
+func (c *Client) Nodes(context.Context) ([]id.Node, error) {
+	nodes, err := c.nodeFolders()
+	if !slices.Contains(nodes, c.Node) {
+		nodes = append(nodes, c.Node)
+		slices.Sort(nodes)
+	}
+	return nodes, err
+}
+
 // nodeFolders lists the nodes that have files in the tree, also those that have left.
 func (c *Client) nodeFolders() ([]id.Node, error) {
 	found, err := names(filepath.Dir(c.NodePath("")))

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,6 +62,12 @@ type StateSaver interface {
 	RemoveState(ctx context.Context, snap schema.Params) error
 	// Resume starts the guest from the state that snap has.
 	Resume(ctx context.Context, doc *config.Doc, snap schema.Params) error
+}
+
+// A StateFinisher is a [StateSaver] whose state is whole only after the volumes are done.
+type StateFinisher interface {
+	// FinishState ends what [Snapshotter.Begin] began to save.
+	FinishState(ctx context.Context, snap schema.Params) error
 }
 
 // Snapshots takes, removes and goes back to the snapshots of one guest.
@@ -171,6 +178,9 @@ func (s *Snapshots) take(ctx context.Context, name string, snap schema.Params) (
 		}
 		taken[v.Key] = true
 	}
+	if f, ok := s.Guest.(StateFinisher); ok && snap[ramKey] != "" {
+		return taken, f.FinishState(ctx, snap)
+	}
 	return taken, nil
 }
 
@@ -181,6 +191,10 @@ func (s *Snapshots) Prepare(ctx context.Context, name, description string, ram b
 		snap, err = s.prepare(ctx, doc, name, description, ram)
 		return err
 	})
+	if saver, ok := s.Guest.(StateSaver); ok && err != nil && snap[ramKey] != "" {
+		// The configuration could not be written: nothing else knows of the volume.
+		err = errors.Join(err, saver.RemoveState(context.WithoutCancel(ctx), snap))
+	}
 	return snap, err
 }
 
