@@ -51,8 +51,8 @@ func builds(kind string) []build {
 	return nil
 }
 
-// firmware finds an installed UEFI firmware.
-func firmware(kind string) (cmdline.Firmware, error) {
+// Firmware finds an installed UEFI firmware.
+func Firmware(kind string) (cmdline.Firmware, error) {
 	for _, b := range builds(kind) {
 		vars, err := os.Stat(b.vars)
 		if err != nil {

@@ -34,7 +34,7 @@ func (s *Service) node(ctx context.Context, vmid id.VM, arch string) (*cmdline.H
 		VhostNet: opens("/dev/vhost-net"), IOURing: probe.IOURing(),
 		Paths:   s.paths(vmid),
 		IsBlock: isBlock, IsChar: isChar,
-		Firmware:   firmware,
+		Firmware:   Firmware,
 		BridgeMTU:  s.bridgeMTU,
 		HugePages:  hasHugePages,
 		NUMANode:   hasNUMANode,
