@@ -28,6 +28,8 @@ func formatOf(name string) func(string) error {
 		return checkConfigID
 	case "pve-vmid":
 		return checkVMID
+	case "pve-phys-bits":
+		return matching(`host|0*([89]|[1-5]\d|6[0-4])`, "value must be an integer between 8 and 64 or 'host'")
 	case "pve-node":
 		return matching(`[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?`, "value does not look like a valid node name")
 	case "dns-name":
