@@ -135,14 +135,17 @@ func (c *Config) Drives(kinds DriveKind) iter.Seq[Drive] {
 	}
 }
 
-// IDEBus puts the value of the option cdrom, which is another name of ide2, where
-// it belongs.
-func (c *Config) IDEBus() {
+// MergeCDROM puts the value of the option cdrom, which is another name of ide2,
+// where it belongs.
+func (c *Config) MergeCDROM() {
 	if c.CDROM == nil {
 		return
 	}
-	if c.IDE == nil {
-		c.IDE = map[int]IDE{}
+	ide := map[int]IDE{2: *c.CDROM}
+	for n, drive := range c.IDE {
+		if n != 2 {
+			ide[n] = drive
+		}
 	}
-	c.IDE[2], c.CDROM = *c.CDROM, nil
+	c.IDE, c.CDROM = ide, nil
 }

@@ -106,7 +106,7 @@ func newComposer(vm *VM, host *Host) (*composer, error) {
 	if host.QEMU == nil {
 		return nil, fmt.Errorf("QEMU is not installed on node '%s'", host.Node)
 	}
-	vm.Config.IDEBus()
+	vm.Config.MergeCDROM()
 	c := &composer{vm: vm, conf: &vm.Config, host: host, out: &Command{}, bridges: map[int]bool{}}
 	if flag(vm.Config.Template, false) {
 		c.conf = forBackup(&vm.Config)

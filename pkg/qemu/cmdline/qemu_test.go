@@ -2,7 +2,6 @@ package cmdline_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
 	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
@@ -27,16 +27,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	p := &probe.Prober{Runner: run.Host{}, Cache: filepath.Join(os.TempDir(), "virtsmith-test-probe"), Look: run.Host{}.Look}
+	p := &probe.Prober{Runner: run.Host{}, Cache: filepath.Join(conformance.Root(t), "build", "probe"), Look: run.Host{}.Look}
 	caps, err := p.QEMU(t.Context(), "x86_64")
 	if err != nil {
 		t.Skip(err)
 	}
-	dir, err := os.MkdirTemp("/tmp", "vs") // socket paths must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	w := &world{dir: dir, Host: cmdline.Host{
 		Node: "test", Arch: "x86_64", CPUs: 64, QEMU: caps, IOURing: probe.IOURing(),
@@ -114,17 +110,14 @@ func (w *world) compose(t *testing.T, config string) *cmdline.Command {
 func (w *world) start(t *testing.T, argv []string) *qmp.Monitor {
 	t.Helper()
 	var log bytes.Buffer
-	ctx, cancel := context.WithCancel(context.Background())
-	proc := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	proc := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	proc.Stderr, proc.Stdout = &log, &log
 	if err := proc.Start(); err != nil {
-		cancel()
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Wait() }()
 	t.Cleanup(func() {
-		cancel()
 		<-ended
 		if t.Failed() {
 			t.Logf("%s", run.Quote(argv...))

@@ -88,6 +88,6 @@ func Typed(values schema.Params) *qemu.Config {
 			_ = schema.Set(c, key, value) // Load has told of it already
 		}
 	}
-	c.IDEBus()
+	c.MergeCDROM()
 	return c
 }
