@@ -29,6 +29,7 @@ type Target struct {
 	Storage id.Storage            // empty for that of the source
 	Format  string                // empty for that of the source
 	EFI     func() (int64, error) // the size of the variables, asked for an EFI disk
+	Mirrors *Mirrors              // to end mirrors of a running VM together; nil ends each at once
 	BWLimit int                   // KiB/s, 0 for no limit
 	// Allocated, which may be nil, is told of the new volume before it is filled.
 	Allocated func(context.Context, id.Volume) error

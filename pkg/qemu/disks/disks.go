@@ -28,6 +28,8 @@ type Service struct {
 	*vm.Host
 	// Firmware finds an installed UEFI firmware, whose variables new EFI disks begin with.
 	Firmware func(kind string) (cmdline.Firmware, error)
+	// Gather finds out what the block nodes of a running QEMU depend on.
+	Gather func(ctx context.Context, vmid id.VM, arch string) (*cmdline.Host, error)
 }
 
 // Sizes of volumes that are as large as they are whatever was asked for.
@@ -95,6 +97,12 @@ func (s *Service) efiVars(values schema.Params, d qemu.Drive) (cmdline.Firmware,
 	}
 	q35 := strings.Contains(values["machine"], "q35")
 	return s.Firmware(cmdline.FirmwareKind(arch, d, q35, ""))
+}
+
+// EFISize returns the size that the EFI disk of a VM with the given values has.
+func (s *Service) EFISize(values schema.Params, d qemu.Drive) (int64, error) {
+	fw, err := s.efiVars(values, d)
+	return fw.VarsSize, err
 }
 
 // isOn tells whether an option is switched on.

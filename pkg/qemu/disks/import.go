@@ -23,10 +23,7 @@ func (s *Service) importInto(ctx context.Context, r Request, d qemu.Drive, store
 		return s.importPath(ctx, r, d, storeid, undo)
 	}
 	to := Target{VM: r.VMID, Key: d.Key(), Storage: storeid, Format: text(d.Format)}
-	to.EFI = func() (int64, error) {
-		fw, err := s.efiVars(r.Values, d)
-		return fw.VarsSize, err
-	}
+	to.EFI = func() (int64, error) { return s.EFISize(r.Values, d) }
 	made, err := s.importVolume(ctx, v, to, undo)
 	if err != nil {
 		return v, 0, fmt.Errorf("cannot import from '%s' - %w", source, err)
