@@ -122,7 +122,7 @@ func (s *Service) Wait(ctx context.Context, vmid id.VM, patience time.Duration) 
 	if err != nil || pid == 0 {
 		return err
 	}
-	api.Printf(ctx, "waiting until VM %d stopps (PID %d)", vmid, pid) // sic
+	api.Printf(ctx, "waiting until VM %d stopps (PID %d)\n", vmid, pid) // sic
 	if patience == 0 {
 		return s.Dir.AwaitEnd(ctx, vmid)
 	}

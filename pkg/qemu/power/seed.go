@@ -70,7 +70,7 @@ func (s *Service) WriteSeed(ctx context.Context, vmid id.VM, values map[string]s
 		}
 		to.Size = info.Size
 	}
-	api.Printf(ctx, "generating cloud-init ISO")
+	api.Printf(ctx, "generating cloud-init ISO\n")
 	return content.Write(ctx, s.Run, filepath.Join(s.Root, "run/virtsmith"), to)
 }
 

@@ -157,7 +157,7 @@ func (s *Service) abandoned(ctx context.Context, vmid id.VM) string {
 // composeBoot makes the command line, and tells of it what the user should know.
 func (s *Service) composeBoot(ctx context.Context, b *boot) error {
 	if b.resumes {
-		api.Printf(ctx, "Resuming suspended VM")
+		api.Printf(ctx, "Resuming suspended VM\n")
 		b.State = b.doc.Values["vmstate"]
 		b.Machine, b.CPU = b.doc.Values["runningmachine"], b.doc.Values["runningcpu"]
 		if b.State == "" {
@@ -174,7 +174,7 @@ func (s *Service) composeBoot(ctx context.Context, b *boot) error {
 		return err
 	}
 	for _, note := range c.Notes {
-		api.Printf(ctx, "%s", note)
+		api.Printf(ctx, "%s\n", note)
 	}
 	for _, warning := range c.Warnings {
 		api.Warnf(ctx, "%s", warning)

@@ -141,7 +141,7 @@ func (s *Service) goOn(ctx context.Context, b *boot) error {
 		return nil
 	}
 	if b.resumes {
-		api.Printf(ctx, "Resumed VM, removing state")
+		api.Printf(ctx, "Resumed VM, removing state\n")
 		if err := s.forgetState(ctx, b); err != nil {
 			return err
 		}

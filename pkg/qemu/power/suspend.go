@@ -93,7 +93,7 @@ func (s *Service) suspend(ctx context.Context, vmid id.VM, doc *config.Doc, stor
 	if err := s.saveTo(ctx, vmid, state); err != nil {
 		return err
 	}
-	api.Printf(ctx, "State saved, quitting")
+	api.Printf(ctx, "State saved, quitting\n")
 	doc.Values["lock"] = "suspended"
 	if err := s.Save(ctx, vmid, doc); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (s *Service) saveTo(ctx context.Context, vmid id.VM, state id.Volume) error
 	}
 	defer m.Close()
 	err = SaveState(ctx, m, path, func(p Progress) {
-		api.Printf(ctx, "saving state: %d MiB written, %d MiB left", p.Transferred>>20, p.Left>>20)
+		api.Printf(ctx, "saving state: %d MiB written, %d MiB left\n", p.Transferred>>20, p.Left>>20)
 	})
 	if err != nil {
 		return fmt.Errorf("VM %d: save state: %w", vmid, err)

@@ -70,7 +70,7 @@ func (s *Service) showCommand(ctx context.Context, req showRequest) (nothing, er
 	if err != nil {
 		return nothing{}, err
 	}
-	api.Printf(ctx, "%s", power.Quote(c.Argv, is(req.Pretty)))
+	api.Printf(ctx, "%s\n", power.Quote(c.Argv, is(req.Pretty)))
 	return nothing{}, nil
 }
 
