@@ -18,6 +18,8 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/endpoint/all"
 	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu/disks"
+	"github.com/virtsmith/virtsmith/pkg/qemu/edit"
 	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 	"github.com/virtsmith/virtsmith/pkg/qemu/process"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
@@ -72,6 +74,7 @@ type App struct {
 	Tasks   *task.Host
 	VMs     *vm.Host
 	Power   *power.Service
+	Edit    *edit.Service
 }
 
 // New joins the services. It touches nothing.
@@ -89,11 +92,14 @@ func New(h Host) *App {
 		Now: time.Now, UUID: uuid,
 	}
 	a.Power = a.power(runner)
+	a.Edit = a.edit(&disks.Service{Host: a.VMs, Firmware: power.Firmware})
 	return a
 }
 
 // Methods returns the methods of the node.
-func (a *App) Methods() api.Registry { return all.Methods(all.Services{VMs: a.VMs, Power: a.Power}) }
+func (a *App) Methods() api.Registry {
+	return all.Methods(all.Services{VMs: a.VMs, Power: a.Power, Edit: a.Edit})
+}
 
 // Caller calls the methods in this process. Tasks run in workers, which it waits for,
 // showing what they log on out.

@@ -3,8 +3,10 @@ package app
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
 	"github.com/virtsmith/virtsmith/pkg/qemu/disks"
 	"github.com/virtsmith/virtsmith/pkg/qemu/edit"
 	"github.com/virtsmith/virtsmith/pkg/qemu/power"
@@ -14,11 +16,11 @@ import (
 func (a *App) edit(d *disks.Service) *edit.Service {
 	e := &edit.Service{
 		Host: a.VMs, Disks: d, Random: rand.Reader, Seed: a.Power.WriteSeed,
-		Version: func(ctx context.Context, arch string) (string, error) {
-			if arch == "" {
-				arch = "x86_64"
+		Version: func(ctx context.Context) (string, error) {
+			capabilities, err := a.Power.QEMU(ctx, power.Arch())
+			if errors.Is(err, probe.ErrMissing) {
+				return "", nil
 			}
-			capabilities, err := a.Power.QEMU(ctx, arch)
 			if err != nil {
 				return "", err
 			}

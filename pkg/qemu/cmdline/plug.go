@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
@@ -28,7 +29,7 @@ type Plug struct {
 }
 
 // PlugDevice returns what a running VM is given to get the device of an option:
-// a disk on virtio or SCSI, a network card, a USB device, tablet, or cpuN. It is
+// a disk on virtio or SCSI (of other buses: for what is in a CD drive), a network card, a USB device, tablet, or cpuN. It is
 // the same device at the same place as the command line would have. vm.Machine is
 // the type of the machine as it runs.
 func PlugDevice(vm VM, host Host, key string) (*Plug, error) {
@@ -49,7 +50,7 @@ func PlugDevice(vm VM, host Host, key string) (*Plug, error) {
 func (c *composer) plug(key string) error {
 	family, n, _ := schema.Member(key)
 	switch family {
-	case "virtio", "scsi":
+	case "virtio", "scsi", "ide", "sata":
 		d, ok := c.conf.Drive(key)
 		if !ok {
 			return fmt.Errorf("%s is not configured", key)
@@ -170,4 +171,18 @@ func typed(key, value string) any {
 		}
 	}
 	return value
+}
+
+// HotplugFeatures tells what may be changed while a VM runs: network, disk, usb, cpu,
+// memory, cloudinit.
+func HotplugFeatures(conf *qemu.Config) map[string]bool { return hotplugFeatures(conf.Hotplug) }
+
+// PlugsUSB tells whether USB devices can be plugged into a VM while it runs: where they
+// are all on one controller.
+func PlugsUSB(vm VM, host Host) (bool, error) {
+	c, err := newComposer(&vm, &host)
+	if err != nil {
+		return false, err
+	}
+	return c.fastUSB(), nil
 }

@@ -133,7 +133,7 @@ func (s *Service) reserve(ctx context.Context, vmid id.VM, undo *revert.List) er
 
 // complete adds what every new VM has.
 func (s *Service) complete(ctx context.Context, values schema.Params) error {
-	version, err := s.Version(ctx, values["arch"])
+	version, err := s.Version(ctx)
 	if err != nil {
 		return err
 	}

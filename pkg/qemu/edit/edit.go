@@ -28,9 +28,8 @@ type Service struct {
 	*vm.Host
 	Disks  *disks.Service
 	Random io.Reader // hardware addresses and salts are made of it
-	// Version tells the version of the installed QEMU for an architecture; empty means
-	// that of the node.
-	Version func(ctx context.Context, arch string) (string, error)
+	// Version tells the version of the node's QEMU, empty where it has none.
+	Version func(ctx context.Context) (string, error)
 	// Plugger makes the pending changes of a running VM hold, as far as that is
 	// possible. nil leaves all of them for the next start.
 	Plugger Plugger

@@ -5,6 +5,7 @@ package qemu
 import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu/edit"
 	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 )
@@ -13,13 +14,14 @@ import (
 type Service struct {
 	VMs   *vm.Host
 	Power *power.Service
+	Edit  *edit.Service
 }
 
 // Methods declares what s serves.
 func (s *Service) Methods() []api.Method {
 	var all []api.Method
 	for _, group := range [][]api.Method{
-		s.listMethods(), s.configMethods(), s.snapshotListMethods(), s.powerMethods(),
+		s.listMethods(), s.configMethods(), s.snapshotListMethods(), s.snapshotMethods(), s.featureMethods(), s.powerMethods(), s.consoleMethods(), s.monitorMethods(), s.agentMethods(), s.unlockMethods(), s.createMethods(), s.updateMethods(), s.cloudInitMethods(),
 	} {
 		all = append(all, group...)
 	}
