@@ -82,8 +82,7 @@ func (s *Service) Start(ctx context.Context, vmid id.VM, o StartOptions) error {
 
 // StartLocked is [Service.Start] for a caller that holds the lock of the VM.
 func (s *Service) StartLocked(ctx context.Context, vmid id.VM, o StartOptions) error {
-	b := &boot{StartOptions: o, vm: vmid}
-	b.undo = revert.New(ctx, func(err error) { api.Warnf(ctx, "undo: %v", err) })
+	b := newBoot(ctx, vmid, o)
 	defer b.undo.Fail()
 	for _, step := range s.steps() {
 		if ctx.Err() != nil {
@@ -101,6 +100,13 @@ func (s *Service) StartLocked(ctx context.Context, vmid id.VM, o StartOptions) e
 		return b.monitor.Close()
 	}
 	return nil
+}
+
+func newBoot(ctx context.Context, vmid id.VM, o StartOptions) *boot {
+	return &boot{
+		StartOptions: o, vm: vmid,
+		undo: revert.New(ctx, func(err error) { api.Warnf(ctx, "undo: %v", err) }),
+	}
 }
 
 // check tells whether the VM may be started at all.

@@ -1,0 +1,522 @@
+package power
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/cgroup"
+	"github.com/virtsmith/virtsmith/pkg/cluster"
+	"github.com/virtsmith/virtsmith/pkg/config"
+	"github.com/virtsmith/virtsmith/pkg/file"
+	"github.com/virtsmith/virtsmith/pkg/guest"
+	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
+	"github.com/virtsmith/virtsmith/pkg/link"
+	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
+	"github.com/virtsmith/virtsmith/pkg/qemu/process"
+	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
+	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/storage"
+	"github.com/virtsmith/virtsmith/pkg/storage/dir"
+)
+
+const vmid = id.VM(100)
+
+// The test binary is also the supervisor of a QEMU, and a command that dies after a
+// step of a start, when its environment says so.
+func TestMain(m *testing.M) {
+	root := os.Getenv("VIRTSMITH_TEST_WORLD")
+	switch {
+	case root == "":
+		os.Exit(m.Run())
+	case os.Getenv("VIRTSMITH_TEST_DIE") != "":
+		os.Exit(dieAfter(newService(root)))
+	}
+	s := newService(root)
+	err := process.Supervise(os.Stdin, os.NewFile(3, "report"), func(ctx context.Context, spec process.Spec, _ process.End) error {
+		return s.Clear(ctx, spec.VM, spec.Generation)
+	})
+	if err != nil {
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// newService is a node whose files are below root.
+func newService(root string) *Service {
+	client := cluster.New(root, "pve1")
+	runner := run.Host{}
+	host := &vm.Host{
+		Root: root, Node: "pve1", Cluster: client, Run: runner, Dir: process.Below(root), Now: time.Now,
+		UUID: func() string { return fmt.Sprint(time.Now().UnixNano()) },
+		Storage: storage.New(storage.Options{
+			Root: root, Node: "pve1", Runner: runner, Types: []storage.Type{dir.Type()}, QEMUImg: "qemu-img",
+			Config: func(context.Context) (string, error) { return "", nil },
+		}),
+		Launcher: process.Launcher{Argv: []string{os.Args[0]}, Env: append(os.Environ(), "VIRTSMITH_TEST_WORLD="+root, "VIRTSMITH_TEST_DIE=")},
+	}
+	prober := &probe.Prober{Runner: runner, Cache: filepath.Join(root, "var/cache"), Look: run.Host{}.Look}
+	return &Service{
+		Host: host, QEMU: prober.QEMU,
+		Net:    func() (Net, error) { return link.Open() },
+		Groups: func() (*cgroup.Tree, error) { return cgroup.Open("/sys/fs/cgroup", "/proc") },
+		ApplyPending: func(_ context.Context, _ id.VM, doc *config.Doc) error {
+			doc.Values, doc.Pending = guest.Merged(doc), nil
+			return nil
+		},
+	}
+}
+
+// A world is a node with one VM.
+type world struct {
+	*Service
+	t   testing.TB
+	ctx context.Context
+	out bytes.Buffer
+}
+
+// newWorld makes a node with VM 100 of the given configuration, which ends with the
+// test.
+func newWorld(t testing.TB, conf string) *world {
+	t.Helper()
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Skip("no qemu-system-x86_64 on this machine")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root: control groups, network devices")
+	}
+	root, err := os.MkdirTemp("", "vs") // short, for the sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{Service: newService(root), t: t}
+	w.ctx = api.WithStreams(context.WithoutCancel(t.Context()), api.Streams{Out: &w.out, Err: &w.out})
+	t.Cleanup(func() {
+		if err := errors.Join(w.end(w.ctx, vmid), w.Clear(w.ctx, vmid, "")); err != nil {
+			t.Error(err)
+		}
+		w.isClean()
+		os.RemoveAll(root)
+	})
+	if err := w.Cluster.Init(); err != nil {
+		t.Fatal(err)
+	}
+	w.configure(vmid, conf)
+	return w
+}
+
+func (w *world) configure(vm id.VM, conf string) {
+	w.t.Helper()
+	if err := w.Cluster.WriteGuest(w.ctx, cluster.VM, vm, []byte(conf)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) config() string {
+	w.t.Helper()
+	text, err := w.Cluster.ReadGuest(w.ctx, cluster.VM, vmid)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (w *world) start() {
+	w.t.Helper()
+	if err := w.Start(w.ctx, vmid, StartOptions{}); err != nil {
+		w.t.Fatalf("start: %v\n%s", err, w.out.String())
+	}
+}
+
+// isClean sees that nothing of a VM is left.
+func (w *world) isClean() {
+	w.t.Helper()
+	if running, err := w.Running(vmid); running || err != nil {
+		w.t.Errorf("runs: %v, %v", running, err)
+	}
+	if left, err := w.Dir.Leftovers(vmid); len(left) > 0 || err != nil {
+		w.t.Errorf("left: %v, %v", left, err)
+	}
+	if tree, err := w.Groups(); err == nil {
+		for _, dir := range tree.Group(w.groupPath(vmid)).Dirs() {
+			if _, err := os.Stat(dir); err == nil {
+				w.t.Errorf("control group left: %s", dir)
+			}
+		}
+	}
+	if _, err := net.InterfaceByName("tap100i0"); err == nil {
+		w.t.Error("tap100i0 is left")
+	}
+}
+
+// gone waits until the VM has ended and is cleared up after.
+func (w *world) gone() {
+	w.t.Helper()
+	w.await(20*time.Second, "the VM ends", func() bool {
+		left, err := w.Dir.Leftovers(vmid)
+		running, err2 := w.Running(vmid)
+		return err == nil && err2 == nil && !running && len(left) == 0
+	})
+	w.isClean()
+}
+
+func (w *world) await(patience time.Duration, what string, there func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(patience); !there(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.t.Fatalf("waited in vain: %s\n%s", what, w.out.String())
+		}
+	}
+}
+
+func (w *world) status() string {
+	w.t.Helper()
+	state, err := w.Status(w.ctx, vmid)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return state
+}
+
+// disk gives the VM a copy of the disk of the test guest.
+func (w *world) disk() {
+	w.t.Helper()
+	to := filepath.Join(w.Root, "var/lib/vz/images/100/vm-100-disk-0.raw")
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	from := filepath.Join(testguest.Dir(w.t), "guest.raw")
+	if err := run.Host{}.Run(w.ctx, run.Command("cp", "--sparse=always", from, to)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// bootPatience is how long the test guest may take, on a machine that is busy.
+const bootPatience = 90 * time.Second
+
+// booted waits until the agent in the guest answers.
+func (w *world) booted(vm id.VM) {
+	w.t.Helper()
+	w.await(bootPatience, "the guest answers", func() bool {
+		_, err := w.AskAgent(w.ctx, vm, "ping")
+		return err == nil
+	})
+}
+
+// inGuest runs a shell command in the guest.
+func (w *world) inGuest(vm id.VM, command string) string {
+	w.t.Helper()
+	_, exit, err := w.Exec(w.ctx, vm, []string{"sh", "-c", command}, nil, 30*time.Second)
+	if err != nil || exit.Code == nil || *exit.Code != 0 {
+		w.t.Fatalf("%s: %+v, %v", command, exit, err)
+	}
+	return strings.TrimSpace(string(exit.Out))
+}
+
+// small is a VM that boots nothing.
+const small = "memory: 32\nvga: none\nscsihw: virtio-scsi-pci\n"
+
+// guestConf is a VM that boots the test guest, network card included.
+const guestConf = `agent: 1
+boot: order=virtio0
+cpu: qemu64
+memory: 256
+net0: virtio=BC:24:11:00:00:01
+serial0: socket
+vga: serial0
+virtio0: local:100/vm-100-disk-0.raw
+`
+
+func TestStartStop(t *testing.T) {
+	w := newWorld(t, small)
+	w.start()
+	if got := w.status(); got != "running" {
+		t.Errorf("status %s", got)
+	}
+	if err := w.Start(w.ctx, vmid, StartOptions{}); err == nil || err.Error() != "VM 100 already running" {
+		t.Errorf("second start: %v", err)
+	}
+	if got := w.status(); got != "running" {
+		t.Errorf("after a second start: %s", got)
+	}
+	if err := w.Stop(w.ctx, vmid, StopOptions{Force: true}); err != nil {
+		t.Error(err)
+	}
+	w.isClean()
+	if err := w.Stop(w.ctx, vmid, StopOptions{Force: true}); err != nil {
+		t.Errorf("stop of what has stopped: %v", err)
+	}
+}
+
+func TestPause(t *testing.T) {
+	w := newWorld(t, small)
+	w.start()
+	for _, step := range []struct {
+		do   func() error
+		want string
+	}{
+		{func() error { return w.Pause(w.ctx, vmid, false) }, "paused"},
+		{func() error { return w.Resume(w.ctx, vmid, false) }, "running"},
+		{func() error { return w.Resume(w.ctx, vmid, false) }, "running"},
+		{func() error { return w.Reset(w.ctx, vmid, false) }, "running"},
+		{func() error { return w.SendKey(w.ctx, vmid, "ctrl-alt-delete") }, "running"},
+	} {
+		if err := step.do(); err != nil {
+			t.Error(err)
+		}
+		if got := w.status(); got != step.want {
+			t.Errorf("status %s, want %s", got, step.want)
+		}
+	}
+	if err := w.SendKey(w.ctx, vmid, "nokey"); err == nil || !strings.Contains(err.Error(), "invalid parameter: nokey") {
+		t.Errorf("no such key: %v", err)
+	}
+	if err := w.Wait(w.ctx, vmid, 10*time.Millisecond); err == nil || err.Error() != "wait failed - got timeout" {
+		t.Errorf("wait: %v", err)
+	}
+}
+
+// Two commands at once: one waits for the other.
+func TestStartTwice(t *testing.T) {
+	w := newWorld(t, small)
+	results := make(chan error, 4)
+	for range cap(results) {
+		go func() { results <- w.Start(api.WithStreams(w.ctx, api.Streams{Out: io.Discard, Err: io.Discard}), vmid, StartOptions{}) }()
+	}
+	started := 0
+	for range cap(results) {
+		switch err := <-results; {
+		case err == nil:
+			started++
+		case err.Error() != "VM 100 already running":
+			t.Error(err)
+		}
+	}
+	if started != 1 {
+		t.Errorf("%d commands have started it", started)
+	}
+}
+
+func TestLockNamesHolder(t *testing.T) {
+	w := newWorld(t, small)
+	err := w.Locked(w.ctx, vmid, "a long rest", func(context.Context) error {
+		return w.Stop(w.ctx, vmid, StopOptions{})
+	})
+	timeout, ok := errors.AsType[*file.LockTimeout](err)
+	if !ok || !strings.Contains(timeout.Error(), "a long rest") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, c := range []struct{ name, conf, want string }{
+		{"template", small + "template: 1\n", "you can't start a vm if it's a template"},
+		{"locked", small + "lock: backup\n", "VM is locked (backup)"},
+		{"missing bridge", small + "net0: virtio=BC:24:11:00:00:01,bridge=vmbr4711\n", "netdev net0: bridge 'vmbr4711' does not exist"},
+		{"missing volume", small + "scsi0: local:100/vm-100-disk-7.raw\n", "volume 'local:100/vm-100-disk-7.raw' does not exist"},
+		{"new machine", small + "machine: pc-i440fx-99.0\n", "is too old to run machine type"},
+		{"refused by QEMU", small + "args: -device nonsense\n", "'nonsense' is not a valid device model name"},
+		{"dead after a while", small + "args: -incoming exec:false\n", "start failed: QEMU ended while starting"},
+		{"KVM demanded", small + "kvm: 1\narch: aarch64\n", "KVM cannot run a guest of architecture 'aarch64'"},
+		{"suspended without state", small + "lock: suspended\n", "its state is not noted"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, c.conf)
+			err := w.Start(w.ctx, vmid, StartOptions{})
+			if err == nil && c.name == "dead after a while" {
+				t.Skip("this QEMU answers before it dies")
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+			w.isClean()
+			if got := w.config(); got != c.conf {
+				t.Errorf("configuration is now %s", got)
+			}
+		})
+	}
+}
+
+func TestNoQEMU(t *testing.T) {
+	w := newWorld(t, small)
+	w.QEMU = (&probe.Prober{Runner: w.Run, Look: func(name string) (string, error) { return "", exec.ErrNotFound }}).QEMU
+	if err := w.Start(w.ctx, vmid, StartOptions{}); !errors.Is(err, probe.ErrMissing) {
+		t.Errorf("got %v", err)
+	}
+	w.isClean()
+}
+
+// A QEMU that hangs is told of in bounded time, and stopped all the same.
+func TestHung(t *testing.T) {
+	w := newWorld(t, small)
+	w.start()
+	pid, err := w.Dir.Running(vmid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	const want = "VM 100 qmp command 'query-status' failed - got timeout"
+	if _, err := w.Status(w.ctx, vmid); err == nil || err.Error() != want {
+		t.Errorf("status: %v", err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if err := w.Stop(w.ctx, vmid, StopOptions{Force: true}); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(w.out.String(), "terminating now with SIGKILL") {
+		t.Errorf("said: %s", w.out.String())
+	}
+	w.isClean()
+}
+
+func TestQEMUKilled(t *testing.T) {
+	w := newWorld(t, small)
+	w.start()
+	if err := w.end(w.ctx, vmid); err != nil {
+		t.Fatal(err)
+	}
+	w.gone()
+	w.start()
+}
+
+// parent returns the supervisor of a QEMU.
+func (w *world) parent() int {
+	w.t.Helper()
+	pid, err := w.Dir.Running(vmid)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var state string
+	var parent int
+	if _, err := fmt.Sscan(string(text[bytes.LastIndexByte(text, ')')+1:]), &state, &parent); err != nil {
+		w.t.Fatal(err)
+	}
+	return parent
+}
+
+// A VM whose supervisor has died runs on, and the next command clears up after it.
+func TestSupervisorKilled(t *testing.T) {
+	w := newWorld(t, small)
+	w.start()
+	if err := syscall.Kill(w.parent(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.status(); got != "running" {
+		t.Errorf("status %s", got)
+	}
+	if err := w.end(w.ctx, vmid); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := w.Dir.Leftovers(vmid); len(left) == 0 {
+		t.Error("somebody has cleared up: the test is of no use")
+	}
+	if err := w.Cleanup(w.ctx, vmid); err != nil {
+		t.Error(err)
+	}
+	w.isClean()
+	w.start()
+}
+
+// dieAfter starts VM 100 and dies after as many steps as the environment says.
+func dieAfter(s *Service) int {
+	var left int
+	if _, err := fmt.Sscan(os.Getenv("VIRTSMITH_TEST_DIE"), &left); err != nil {
+		return 2
+	}
+	ctx := context.Background()
+	err := s.Locked(ctx, vmid, "dying", func(ctx context.Context) error {
+		b := newBoot(ctx, vmid, StartOptions{})
+		for _, step := range s.steps() {
+			if err := step.do(ctx, b); err != nil {
+				return err
+			}
+			if left--; left == 0 {
+				return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
+		}
+		return nil
+	})
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+// A command that is killed at any step leaves what the next one heals.
+func TestCommandKilled(t *testing.T) {
+	w := newWorld(t, small+"cpulimit: 1\n")
+	steps := len(w.steps())
+	for n := 1; n <= steps; n++ {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "VIRTSMITH_TEST_WORLD="+w.Root, fmt.Sprintf("VIRTSMITH_TEST_DIE=%d", n))
+		if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != -1 {
+			t.Fatalf("step %d: it did not die: %v: %s", n, err, out)
+		}
+		err := w.Start(w.ctx, vmid, StartOptions{})
+		if err != nil && (n < steps || err.Error() != "VM 100 already running") {
+			t.Errorf("start after death at step %d: %v", n, err)
+		}
+		if got := w.status(); got != "running" {
+			t.Errorf("status after death at step %d: %s", n, got)
+		}
+		if err := w.Stop(w.ctx, vmid, StopOptions{Force: true}); err != nil {
+			t.Error(err)
+		}
+		w.isClean()
+	}
+}
+
+// What is interrupted is undone.
+func TestInterrupted(t *testing.T) {
+	w := newWorld(t, small+"hookscript: local:snippets/hook\n")
+	script := filepath.Join(w.Root, "var/lib/vz/snippets/hook")
+	if err := os.MkdirAll(filepath.Dir(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	note := filepath.Join(w.Root, "note")
+	text := fmt.Sprintf("#!/bin/sh\necho $1 $2 >> %s\n[ $2 = pre-start ] && [ ! -e %s/go ] && exec sleep 100\nexit 0\n", note, w.Root)
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.ctx)
+	done := make(chan error, 1)
+	go func() { done <- w.Start(ctx, vmid, StartOptions{}) }()
+	w.await(20*time.Second, "the hook script runs", func() bool { _, err := os.Stat(note); return err == nil })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	w.isClean()
+	if err := os.WriteFile(filepath.Join(w.Root, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	if err := w.Stop(w.ctx, vmid, StopOptions{Force: true}); err != nil {
+		t.Error(err)
+	}
+	w.gone()
+	got, err := os.ReadFile(note)
+	want := "100 pre-start\n100 pre-start\n100 post-start\n100 pre-stop\n100 post-stop\n"
+	if string(got) != want || err != nil {
+		t.Errorf("hooks ran: %s, %v", got, err)
+	}
+}
