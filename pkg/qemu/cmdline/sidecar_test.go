@@ -30,7 +30,7 @@ func beside(t *testing.T, socket, program string, args ...string) {
 	}
 }
 
-func TestHelpers(t *testing.T) {
+func TestSidecars(t *testing.T) {
 	for _, c := range []struct {
 		name, config string
 		help         func(t *testing.T, w *world)
