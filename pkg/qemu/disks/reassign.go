@@ -16,6 +16,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
+	"github.com/virtsmith/virtsmith/pkg/revert"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
@@ -27,7 +28,7 @@ type Reassign struct {
 	TargetKey    string
 	Digest       *string
 	TargetDigest *string
-	// Attach gives the target VM, whose lock is held, a drive with the given value.
+	// Attach gives the target VM a drive with the given value, under its lock.
 	Attach func(ctx context.Context, vmid id.VM, key, value string) error
 }
 
@@ -151,27 +152,42 @@ func (s *Service) checkHandover(ctx context.Context, o Reassign, source *config.
 
 // Reassign gives a disk to another VM. Its volume gets a name that says so.
 func (s *Service) Reassign(ctx context.Context, o Reassign) error {
-	first, second := min(o.VM, o.Target), max(o.VM, o.Target) // so that two the other way round do not wait for each other
 	lock := file.LockOptions{Patience: movePatience, What: fmt.Sprintf("move %s of VM %s to VM %s", o.Key, o.VM, o.Target)}
-	return s.Cluster.WithGuest(ctx, cluster.VM, first, lock, func(ctx context.Context) error {
-		return s.Cluster.WithGuest(ctx, cluster.VM, second, lock, func(ctx context.Context) error {
-			h, err := s.handover(ctx, o)
-			if err != nil {
-				return err
-			}
-			return s.reassign(context.WithoutCancel(ctx), o, h)
-		})
-	})
+	locks := map[id.VM]*file.Lock{}
+	// In one order, so that two the other way round do not wait for each other.
+	for _, vmid := range []id.VM{min(o.VM, o.Target), max(o.VM, o.Target)} {
+		l, err := s.Cluster.LockGuest(ctx, cluster.VM, vmid, lock)
+		if err != nil {
+			return err
+		}
+		defer l.Release() //nolint:errcheck // closing a lock file cannot lose anything
+		locks[vmid] = l
+	}
+	h, err := s.handover(ctx, o)
+	if err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx) // it is short, and half of it is worse
+	undo := undoList(ctx)
+	defer undo.Fail()
+	if err := s.release(ctx, o, &h, undo); err != nil {
+		return err
+	}
+	// The change of the target takes its lock itself.
+	if err := s.attach(ctx, o, h, locks[o.Target]); err != nil {
+		return err
+	}
+	undo.Success()
+	return nil
 }
 
-func (s *Service) reassign(ctx context.Context, o Reassign, h handover) error {
+// release takes a disk away from its VM.
+func (s *Service) release(ctx context.Context, o Reassign, h *handover, undo *revert.List) error {
 	tell(ctx, "reassign disk '%s' from VM '%s' as '%s' to VM '%s'\n", o.Key, o.VM, o.TargetKey, o.Target)
 	v, err := id.ParseVolume(h.drive.File)
 	if err != nil {
 		return err
 	}
-	undo := undoList(ctx)
-	defer undo.Fail()
 	renamed, err := s.Storage.Rename(ctx, v, o.Target, "")
 	if err != nil {
 		return err
@@ -191,18 +207,18 @@ func (s *Service) reassign(ctx context.Context, o Reassign, h handover) error {
 	}
 	undo.Add("write the configuration of VM "+o.VM.String(), func(ctx context.Context) error { return s.Save(ctx, o.VM, before) })
 	h.drive.File = renamed.String()
-	if err := s.attach(ctx, o, h); err != nil {
-		return err
-	}
-	undo.Success()
 	return nil
 }
 
-func (s *Service) attach(ctx context.Context, o Reassign, h handover) error {
+// attach gives a disk to its new VM, whose lock is held.
+func (s *Service) attach(ctx context.Context, o Reassign, h handover, held *file.Lock) error {
 	value := qemu.PrintDrive(h.drive)
 	if qemu.KindOfDrive(o.TargetKey) == qemu.UnusedDisks || o.Attach == nil {
 		h.target.Values[o.TargetKey] = value
 		return s.Save(ctx, o.Target, h.target)
+	}
+	if err := held.Release(); err != nil {
+		return err
 	}
 	return o.Attach(ctx, o.Target, o.TargetKey, value)
 }
