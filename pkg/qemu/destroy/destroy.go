@@ -107,12 +107,8 @@ func (s *Service) checkBases(ctx context.Context, doc *config.Doc) error {
 		if err != nil || d.IsCDROM() {
 			continue
 		}
-		used, err := s.Storage.BaseInUse(ctx, v)
-		if err != nil {
-			return err
-		}
-		if used {
-			return fmt.Errorf("base volume '%s' is still in use by linked cloned", v)
+		if err := s.Storage.CheckUnused(ctx, v); errors.Is(err, storage.ErrInUse) {
+			return storage.Told(fmt.Sprintf("base volume '%s' is still in use by linked clones", v), err)
 		}
 	}
 	return nil
