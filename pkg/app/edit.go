@@ -9,6 +9,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
 	"github.com/virtsmith/virtsmith/pkg/qemu/disks"
 	"github.com/virtsmith/virtsmith/pkg/qemu/edit"
+	"github.com/virtsmith/virtsmith/pkg/qemu/hotplug"
 	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 )
 
@@ -28,6 +29,7 @@ func (a *App) edit(d *disks.Service) *edit.Service {
 		},
 		Start: func(ctx context.Context, vmid id.VM) error { return a.Power.Start(ctx, vmid, power.StartOptions{}) },
 	}
+	e.Plugger = &hotplug.Service{Power: a.Power, Volumes: e}
 	a.Power.ApplyPending = e.Apply
 	return e
 }
