@@ -61,7 +61,7 @@ func TestGuest(t *testing.T) {
 		t.Errorf("after a reboot the guest has %q", got)
 	}
 
-	if _, _, err := w.Exec(w.ctx, vmid, []string{"poweroff"}, nil, -1); err != nil {
+	if _, _, err := w.Exec(w.ctx, vmid, []string{"sh", "-c", "sleep 0.2; poweroff -f"}, nil, -1); err != nil {
 		t.Fatal(err)
 	}
 	w.gone()
@@ -98,7 +98,7 @@ func TestOrphanPoweredOff(t *testing.T) {
 	if err := unix.Kill(w.parent(), unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.Exec(w.ctx, vmid, []string{"poweroff"}, nil, -1); err != nil {
+	if _, _, err := w.Exec(w.ctx, vmid, []string{"sh", "-c", "sleep 0.2; poweroff -f"}, nil, -1); err != nil {
 		t.Fatal(err)
 	}
 	w.await(30*time.Second, "the guest has powered off", func() bool { return w.status() == "shutdown" })

@@ -10,13 +10,7 @@ import (
 
 // preStart runs the hook script before anything is made; it may forbid the start.
 func (s *Service) preStart(ctx context.Context, b *boot) error {
-	script := b.record.Hook
-	b.record.Hook = "" // the end is only told to one that was told of the start
-	if err := s.hook(ctx, b.vm, script, hook.PreStart); err != nil {
-		return err
-	}
-	b.record.Hook = script
-	return nil
+	return s.hook(ctx, b.vm, b.doc.Values["hookscript"], hook.PreStart)
 }
 
 // hook runs the hook script of a VM, a snippet volume, where it has one.

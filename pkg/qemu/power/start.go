@@ -191,7 +191,7 @@ func (s *Service) composeBoot(ctx context.Context, b *boot) error {
 
 // begin opens the record. From here on, what is made is removed when the start fails.
 func (s *Service) begin(ctx context.Context, b *boot) error {
-	b.record = &record{Generation: s.UUID(), Starting: true, Machine: b.command.Machine, Hook: b.doc.Values["hookscript"]}
+	b.record = &record{Generation: s.UUID(), Starting: true, Machine: b.command.Machine}
 	if plan.From(ctx) != nil {
 		return nil
 	}
@@ -202,7 +202,6 @@ func (s *Service) begin(ctx context.Context, b *boot) error {
 		return err
 	}
 	b.undo.Add("clear up", func(ctx context.Context) error {
-		b.record.Hook = "" // it never ran
 		return errors.Join(s.end(ctx, b.vm), s.Clear(ctx, b.vm, b.record.Generation))
 	})
 	return nil
@@ -213,7 +212,7 @@ func (s *Service) finish(ctx context.Context, b *boot) error {
 	if plan.From(ctx) != nil {
 		return nil
 	}
-	b.record.Starting = false
+	b.record.Starting, b.record.Hook = false, b.doc.Values["hookscript"]
 	if err := s.note(b.vm, b.record); err != nil {
 		return err
 	}
