@@ -92,7 +92,7 @@ func New(h Host) *App {
 		Now: time.Now, UUID: uuid,
 	}
 	a.Power = a.power(runner)
-	a.Edit = a.edit(&disks.Service{Host: a.VMs, Firmware: power.Firmware})
+	a.Edit = a.edit(&disks.Service{Host: a.VMs, Firmware: power.Firmware, Gather: a.Power.Gather})
 	return a
 }
 
