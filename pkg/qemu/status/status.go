@@ -189,11 +189,17 @@ func bootTime() int64 {
 	return n
 }
 
+// patience is how long QEMU may take to say how it is: one that waits for a dead
+// storage never does, and its status is what is asked for then.
+const patience = 3 * time.Second
+
 // Ask fills in what only QEMU itself can say.
 func (s *Status) Ask(ctx context.Context, dir process.Dir) error {
 	if !s.Running() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	m, err := dir.Dial(ctx, s.VMID)
 	if err != nil {
 		return err
