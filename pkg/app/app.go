@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +57,10 @@ func FromOS() (Host, error) {
 	if h.Root, err = filepath.Abs(h.Root); err != nil {
 		return Host{}, err
 	}
+	// Workers and supervisors stand in another folder: what is relative to ours would
+	// be another place to them.
+	h.Env = slices.DeleteFunc(h.Env, func(pair string) bool { return strings.HasPrefix(pair, "VIRTSMITH_ROOT=") })
+	h.Env = append(h.Env, "VIRTSMITH_ROOT="+h.Root)
 	if h.Node == "" {
 		name, err := os.Hostname()
 		if err != nil {
