@@ -115,12 +115,12 @@ func Acquire(ctx context.Context, path string, o LockOptions) (*Lock, error) {
 
 // try returns nil and no error when another holds the lock.
 func try(path string, shared bool) (*Lock, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := openLock(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
-		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		f, err = openLock(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("can't open lock file %s: %w", path, explain(err))
@@ -149,6 +149,13 @@ func try(path string, shared bool) (*Lock, error) {
 		return nil, nil
 	}
 	return &Lock{f: f}, nil
+}
+
+// openLock does not follow a link: the folder of locks may be another user's, and what
+// the link leads to would lose its content to our signature. Nor does it wait for the
+// other end of a pipe.
+func openLock(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
 }
 
 func current(f *os.File, path string) bool {

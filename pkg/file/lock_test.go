@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +25,23 @@ func acquire(t *testing.T, path string, o file.LockOptions) *file.Lock {
 	}
 	t.Cleanup(func() { _ = l.Release() })
 	return l
+}
+
+func TestLockIsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	victim, path := filepath.Join(dir, "shadow"), filepath.Join(dir, "lock-100.conf")
+	if err := os.WriteFile(victim, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(victim, path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Acquire(t.Context(), path, file.LockOptions{What: "qmstart 100"}); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("error %v", err)
+	}
+	if got := read(t, victim); got != "secret\n" {
+		t.Errorf("what the link leads to holds %q", got)
+	}
 }
 
 func TestLockTellsTheHolder(t *testing.T) {
