@@ -161,6 +161,10 @@ func checkValues(values schema.Params) error {
 		if key == config.Description || key == "delete" || key == "snapstate" {
 			continue
 		}
+		if strings.Contains(values[key], "\n") {
+			// The rest would be read as lines of their own: other options, or a lock.
+			return fmt.Errorf("unable to write '%s' - a value is one line", key)
+		}
 		kept, err := CheckStored(key, values[key])
 		if err != nil {
 			return fmt.Errorf("unable to parse value of '%s' - %w", key, err)

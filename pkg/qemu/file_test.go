@@ -43,6 +43,23 @@ func TestConformanceParseConfig(t *testing.T) {
 	}
 }
 
+func TestWriteDocRefusesLines(t *testing.T) {
+	for _, section := range []string{"values", "pending", "snapshot"} {
+		t.Run(section, func(t *testing.T) {
+			doc, err := qemu.ReadDoc(100, []byte("memory: 512\n[PENDING]\nmemory: 1024\n[snap]\nmemory: 256\n"), true, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values := map[string]schema.Params{"values": doc.Values, "pending": doc.Pending, "snapshot": doc.Snapshots["snap"]}[section]
+			values["args"] = "-no-hpet\nlock: backup"
+			text, err := qemu.WriteDoc(doc)
+			if err == nil || err.Error() != "unable to write 'args' - a value is one line" {
+				t.Errorf("error %v, text %q", err, text)
+			}
+		})
+	}
+}
+
 func FuzzReadDoc(f *testing.F) {
 	f.Add("# a comment\n#%C3%A4\nmemory: 512\ncdrom: none\n\n[PENDING]\ndelete: a,!b\n[special:cloudinit]\nname: x\n[snap]\nsnaptime: 1\nsnapstate: delete\n[snap one]\nx\n")
 	f.Add("boot: \ntags:  \ndescription: a%0Ab\n\r\n[special:x]\n[PENDING]\n[pending]\n")
