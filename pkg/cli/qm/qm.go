@@ -19,6 +19,7 @@ func Tool() cli.Tool {
 		Name: "qm",
 		Doc:  "Manage virtual machines.",
 		Commands: cli.Commands{
+			"agent":   {Alias: "guest cmd"},
 			"cleanup": {Method: "cleanup", Args: []string{"vmid", "clean-shutdown", "guest-requested"}},
 			"cloudinit": {Sub: cli.Commands{
 				"dump":    {Method: "GET /nodes/{node}/qemu/{vmid}/cloudinit/dump", Args: []string{"vmid", "type"}, Fixed: here(), Print: printText},
@@ -46,7 +47,9 @@ func Tool() cli.Tool {
 					Mapping: map[string]cli.Mapping{"password": {Secret: true}}, Print: printNothing,
 				},
 			}},
+			"import":       {Method: "vm_import", Args: []string{"vmid", "source"}, Mapping: secrets()},
 			"importdisk":   {Alias: "disk import"},
+			"importovf":    {Method: "importovf", Args: []string{"vmid", "manifest", "storage"}},
 			"list":         {Method: "GET /nodes/{node}/qemu", Fixed: here(), Print: printList},
 			"listsnapshot": {Method: "GET /nodes/{node}/qemu/{vmid}/snapshot", Args: []string{"vmid"}, Fixed: here(), Print: printSnapshots},
 			"monitor":      {Method: "monitor", Args: []string{"vmid"}},
