@@ -208,8 +208,5 @@ func printRules(rules []section, vmid id.VM) string {
 		}
 		kept = append(kept, rule)
 	}
-	if len(kept) == 0 {
-		return "\n" // as upstream leaves it
-	}
 	return printSections(kept)
 }

@@ -54,9 +54,6 @@ func printSections(all []section) string {
 		}
 		b.WriteString("\n")
 	}
-	if len(all) > 0 {
-		b.WriteString("\n")
-	}
 	return b.String()
 }
 

@@ -83,23 +83,24 @@ func (s *Service) grow(ctx context.Context, o Resize, d qemu.Drive) (int64, erro
 	if err != nil {
 		return 0, err
 	}
-	if err := s.Storage.Resize(ctx, v, size, running); err != nil {
+	whole := (size + 1023) &^ 1023 // volumes are made of whole KiB
+	if err := s.Storage.Resize(ctx, v, whole, running); err != nil {
 		return 0, err
 	}
 	if !running {
 		return size, nil
 	}
-	return size, s.growRunning(ctx, o, size)
+	return size, s.growRunning(ctx, o, whole)
 }
 
-// growRunning tells QEMU the new size. Images are made of sectors.
+// growRunning tells QEMU the new size.
 func (s *Service) growRunning(ctx context.Context, o Resize, size int64) error {
 	if p := plan.From(ctx); p != nil {
 		p.Stepf("VM %s: resize drive-%s to %d", o.VM, o.Key, size)
 		return nil
 	}
 	m := s.Mirrors(o.VM)
-	args := map[string]any{"node-name": "drive-" + o.Key, "size": (size + 511) &^ 511}
+	args := map[string]any{"node-name": "drive-" + o.Key, "size": size}
 	return m.call(ctx, "block_resize", args, nil)
 }
 
