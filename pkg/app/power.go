@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
-	"github.com/virtsmith/virtsmith/pkg/config"
-	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/link"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
@@ -26,10 +24,6 @@ func (a *App) power(runner run.Runner) *power.Service {
 		Groups:    func() (*cgroup.Tree, error) { return cgroup.Open("/sys/fs/cgroup", "/proc") },
 		Ticket:    func() string { return a.env("LC_PVE_TICKET") },
 		Shutdowns: a.endShutdowns,
-		ApplyPending: func(_ context.Context, _ id.VM, doc *config.Doc) error {
-			doc.Values, doc.Pending = guest.Merged(doc), nil
-			return nil
-		},
 	}
 }
 
