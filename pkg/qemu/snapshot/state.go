@@ -166,13 +166,16 @@ func (m *machine) beginState(ctx context.Context, text string) error {
 	m.state = &saving{file: f, room: info.Size, begun: time.Now()}
 	api.Printf(ctx, "saving VM state and RAM using storage '%s'\n", volume.Storage)
 	if err := m.migrate(ctx); err != nil {
-		return failedState(err)
+		return failedState(ctx, err)
 	}
-	return failedState(m.await(ctx, "pre-switchover"))
+	return failedState(ctx, m.await(ctx, "pre-switchover"))
 }
 
-// failedState says what failed.
-func failedState(err error) error {
+// failedState says what failed, or that the user has had enough.
+func failedState(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		err = fmt.Errorf("unable to save VM state and RAM - %w", err)
 	}
@@ -289,13 +292,13 @@ func (m *machine) FinishState(ctx context.Context, _ schema.Params) error {
 		return nil
 	}
 	if err := m.call(ctx, "migrate-continue", map[string]string{"state": "pre-switchover"}, nil); err != nil {
-		return failedState(err)
+		return failedState(ctx, err)
 	}
 	if err := m.await(ctx, "completed"); err != nil {
-		return failedState(err)
+		return failedState(ctx, err)
 	}
 	if err := m.state.file.Sync(); err != nil {
-		return failedState(err)
+		return failedState(ctx, err)
 	}
 	var info migration
 	if err := m.call(ctx, "query-migrate", nil, &info); err != nil {

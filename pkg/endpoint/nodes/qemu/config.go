@@ -63,10 +63,7 @@ func (s *Service) config(ctx context.Context, req configRequest) (configReply, e
 // reply makes an answer of values. Values that other versions allow, and this one does
 // not, are refused here and not when reading.
 func reply(values schema.Params, digest string) (configReply, error) {
-	values = maps.Clone(values)
-	if password, ok := values["cipassword"]; ok {
-		values["cipassword"] = *hide("cipassword", &password)
-	}
+	values = visible(values)
 	values["digest"] = digest
 	r := configReply{Params: values}
 	err := r.Verify()
@@ -74,6 +71,15 @@ func reply(values schema.Params, digest string) (configReply, error) {
 		err = &api.Error{Status: http.StatusBadRequest, Message: "Result verification failed", Params: faults}
 	}
 	return r, err
+}
+
+// visible returns values as they may be shown.
+func visible(values schema.Params) schema.Params {
+	values = maps.Clone(values)
+	if password, ok := values["cipassword"]; ok {
+		values["cipassword"] = *hide("cipassword", &password)
+	}
+	return values
 }
 
 // pendingItem is one option and what is pending of it.

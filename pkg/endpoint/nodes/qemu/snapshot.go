@@ -3,13 +3,16 @@ package qemu
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/snapshot"
 	"github.com/virtsmith/virtsmith/pkg/schema"
+	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
 const snapshotPath = "/nodes/{node}/qemu/{vmid}/snapshot"
@@ -67,7 +70,7 @@ func (s *Service) prepareSnapshot(ctx context.Context, req snapshotRequest) (api
 	case "current", "pending": // what holds now, and sections of the file, are called so
 		return api.Job{}, fmt.Errorf("unable to use snapshot name '%s' (reserved name)", req.Name)
 	}
-	return req.job("qmsnapshot"), s.exists(ctx, req.VMID)
+	return req.job("qmsnapshot"), s.configured(ctx, req.VMID)
 }
 
 func (s *Service) snapshot(ctx context.Context, req snapshotRequest) error {
@@ -75,7 +78,22 @@ func (s *Service) snapshot(ctx context.Context, req snapshotRequest) error {
 	if req.Description != nil {
 		note = *req.Description
 	}
-	return s.snapshotService().Create(ctx, req.VMID, string(req.Name), note, is(req.VMState))
+	return inOneLine(s.snapshotService().Create(ctx, req.VMID, string(req.Name), note, is(req.VMState)))
+}
+
+// inOneLine makes an error fit the end of a task: a snapshot that was not taken ends its own with
+// an empty line.
+func inOneLine(err error) error {
+	if err == nil || !strings.Contains(err.Error(), "\n") {
+		return err
+	}
+	return storage.Told(strings.ReplaceAll(err.Error(), "\n", " "), err)
+}
+
+// configured tells whether the VM is on this node.
+func (s *Service) configured(ctx context.Context, vmid id.VM) error {
+	_, err := s.VMs.Cluster.ReadGuest(ctx, cluster.VM, vmid)
+	return err
 }
 
 // child is one step below a path.
@@ -93,7 +111,7 @@ type deleteSnapshotRequest struct {
 }
 
 func (s *Service) prepareDeleteSnapshot(ctx context.Context, req deleteSnapshotRequest) (api.Job, error) {
-	return req.job("qmdelsnapshot"), s.exists(ctx, req.VMID)
+	return req.job("qmdelsnapshot"), s.configured(ctx, req.VMID)
 }
 
 func (s *Service) deleteSnapshot(ctx context.Context, req deleteSnapshotRequest) error {
@@ -128,7 +146,7 @@ type rollbackRequest struct {
 }
 
 func (s *Service) prepareRollback(ctx context.Context, req rollbackRequest) (api.Job, error) {
-	return req.job("qmrollback"), s.exists(ctx, req.VMID)
+	return req.job("qmrollback"), s.configured(ctx, req.VMID)
 }
 
 func (s *Service) rollback(ctx context.Context, req rollbackRequest) error {
