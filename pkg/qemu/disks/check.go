@@ -21,6 +21,7 @@ type Request struct {
 	Drives  schema.Params // the options of the drives, by key; other options are left alone
 	Values  schema.Params // what the VM is configured with besides
 	Storage id.Storage    // for new volumes that do not say where; empty for none
+	BWLimit *int          // for what is imported, in KiB/s; nil for what the storages say
 }
 
 // errNoStorage is upstream's word on a new volume that nobody said a place for.

@@ -24,7 +24,7 @@ func (s *Service) importInto(ctx context.Context, r Request, d qemu.Drive, store
 	}
 	to := Target{VM: r.VMID, Key: d.Key(), Storage: storeid, Format: text(d.Format)}
 	to.EFI = func() (int64, error) { return s.EFISize(r.Values, d) }
-	made, err := s.importVolume(ctx, v, to, undo)
+	made, err := s.importVolume(ctx, v, to, r.BWLimit, undo)
 	if err != nil {
 		return v, 0, fmt.Errorf("cannot import from '%s' - %w", source, err)
 	}
@@ -43,10 +43,17 @@ func (s *Service) importPath(ctx context.Context, r Request, d qemu.Drive, store
 	if err != nil {
 		return id.Volume{}, 0, err
 	}
-	v, err := s.ImportFile(ctx, *d.ImportFrom, r.VMID, storeid, format, undo)
+	limit, err := s.Limit(ctx, "clone", r.BWLimit, storeid)
+	if err != nil {
+		return id.Volume{}, 0, err
+	}
+	v, err := s.Storage.Copy(ctx, storage.Copy{
+		Source: *d.ImportFrom, Storage: storeid, Guest: r.VMID, Format: format, ConvertOptions: storage.ConvertOptions{BWLimit: limit},
+	})
 	if err != nil {
 		return v, 0, err
 	}
+	s.toFree(undo, v)
 	return v, s.sizeOf(ctx, v, 0), nil
 }
 
@@ -69,7 +76,7 @@ const ownerPatience = 30 * time.Second
 
 // importVolume copies a volume. Where it belongs to a VM, that VM is kept from changing
 // meanwhile; where the VM runs, its QEMU makes the copy.
-func (s *Service) importVolume(ctx context.Context, v id.Volume, to Target, undo *revert.List) (qemu.Drive, error) {
+func (s *Service) importVolume(ctx context.Context, v id.Volume, to Target, wish *int, undo *revert.List) (qemu.Drive, error) {
 	if _, err := s.Storage.Size(ctx, v.String()); err != nil {
 		return qemu.Drive{}, err
 	}
@@ -80,7 +87,7 @@ func (s *Service) importVolume(ctx context.Context, v id.Volume, to Target, undo
 	if can, err := s.Storage.Has(ctx, storage.FeatureCopy, v, ""); err != nil || !can {
 		return qemu.Drive{}, errors.Join(err, fmt.Errorf("full clone feature is not supported"))
 	}
-	limit, err := s.Limit(ctx, "clone", nil, v.Storage, to.Storage)
+	limit, err := s.Limit(ctx, "clone", wish, v.Storage, to.Storage)
 	if err != nil {
 		return qemu.Drive{}, err
 	}

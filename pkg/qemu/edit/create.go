@@ -94,7 +94,7 @@ func (s *Service) create(ctx context.Context, c Creation, values schema.Params, 
 	}
 	// The lock in the file keeps others off meanwhile: copying may take hours.
 	made, err := s.Disks.Make(ctx, disks.Request{
-		VMID: c.VM, Drives: driveValues(values), Values: values, Storage: c.Storage,
+		VMID: c.VM, Drives: driveValues(values), Values: values, Storage: c.Storage, BWLimit: c.BWLimit,
 	}, undo)
 	if err != nil {
 		return err

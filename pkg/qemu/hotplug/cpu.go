@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
@@ -46,17 +47,53 @@ func (m *machine) setCPUs(ctx context.Context, wanted int) error {
 		}
 	}
 	for ; now > wanted; now-- {
-		name := fmt.Sprintf("cpu%d", now)
-		if !m.devices[name] {
+		if err := m.removeCPU(ctx, now); err != nil {
 			reached()
-			return fmt.Errorf("%s was there from the start and cannot be removed", name)
-		}
-		if err := m.remove(ctx, name); err != nil {
-			reached()
-			return fmt.Errorf("error unplugging %s: %w", name, err)
+			return fmt.Errorf("error unplugging cpu%d: %w", now, err)
 		}
 	}
 	return nil
+}
+
+// errEmulated is the error of what breaks a QEMU that emulates the CPU: it frees what it
+// still uses, and dies a while later.
+var errEmulated = errors.New("QEMU does not survive that without KVM")
+
+// removeCPU takes the n-th CPU away, which is the last one. QEMU does not tell when it is
+// gone, so it is asked.
+func (m *machine) removeCPU(ctx context.Context, n int) error {
+	name := fmt.Sprintf("cpu%d", n)
+	if !m.devices[name] {
+		return errors.New("it was there from the start")
+	}
+	var kvm struct{ Enabled bool }
+	if err := m.Call(ctx, "query-kvm", nil, &kvm); err != nil {
+		return err
+	}
+	if !kvm.Enabled {
+		return errEmulated
+	}
+	if err := m.Call(ctx, "device_del", map[string]string{"id": name}, nil); err != nil {
+		return told(err)
+	}
+	for deadline := time.Now().Add(unplugPatience); ; {
+		var left []struct{}
+		if err := m.Call(ctx, "query-cpus-fast", nil, &left); err != nil {
+			return err
+		}
+		if len(left) < n {
+			delete(m.devices, name)
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.New("the guest does not let go of it")
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (m *machine) addCPU(ctx context.Context, n int) error {
