@@ -143,6 +143,8 @@ func field(sf reflect.StructField, tag tags) Field {
 			f.Schema.DefaultKey = true
 		case "optional":
 			f.Schema.Optional = true
+		case "required": // for a list, which is optional otherwise
+			f.Schema.Optional = false
 		case "input":
 			f.Schema.Input = true
 		default:

@@ -20,7 +20,7 @@ func Tool() cli.Tool {
 		Doc:  "Manage virtual machines.",
 		Commands: cli.Commands{
 			"agent":   {Alias: "guest cmd"},
-			"cleanup": {Method: "cleanup", Args: []string{"vmid", "clean-shutdown", "guest-requested"}},
+			"cleanup": {Method: "cleanup", Args: []string{"vmid", "clean-shutdown", "guest-requested"}, Fixed: here()},
 			"cloudinit": {Sub: cli.Commands{
 				"dump":    {Method: "GET /nodes/{node}/qemu/{vmid}/cloudinit/dump", Args: []string{"vmid", "type"}, Fixed: here(), Print: printText},
 				"pending": {Method: "GET /nodes/{node}/qemu/{vmid}/cloudinit", Args: []string{"vmid"}, Fixed: here(), Print: printPending},
@@ -40,7 +40,7 @@ func Tool() cli.Tool {
 			}},
 			"guest": {Sub: cli.Commands{
 				"cmd":         {Method: "POST /nodes/{node}/qemu/{vmid}/agent", Args: []string{"vmid", "command"}, Fixed: here(), Print: printAgent},
-				"exec":        {Method: "exec", Args: []string{"vmid", "extra-args"}, Print: printAgent},
+				"exec":        {Method: "exec", Args: []string{"vmid", "extra-args"}, Fixed: here(), Print: printAgent},
 				"exec-status": {Method: "GET /nodes/{node}/qemu/{vmid}/agent/exec-status", Args: []string{"vmid", "pid"}, Fixed: here(), Print: printAgent},
 				"passwd": {
 					Method: "POST /nodes/{node}/qemu/{vmid}/agent/set-user-password", Args: []string{"vmid", "username"}, Fixed: here(),

@@ -58,7 +58,7 @@ func (s *Service) agent(ctx context.Context, req agentRequest) (agentReply, erro
 
 type execRequest struct {
 	target
-	Command []string `pve:"command" doc:"Program to run, and its arguments."`
+	Command []string `pve:"command,required" doc:"Program to run, and its arguments."`
 	Input   *string  `pve:"input-data" doc:"What the program reads from standard input." maxlen:"65536"`
 }
 
@@ -68,9 +68,6 @@ type execReply struct {
 }
 
 func (s *Service) exec(ctx context.Context, req execRequest) (execReply, error) {
-	if len(req.Command) == 0 {
-		return execReply{}, api.BadParam("command", "property is missing and it is not optional")
-	}
 	var input []byte
 	if req.Input != nil {
 		input = []byte(*req.Input)
@@ -137,7 +134,7 @@ func (s *Service) setPassword(ctx context.Context, req passwordRequest) (agentRe
 }
 
 type guestExecRequest struct {
-	local
+	target
 	Args        []string `pve:"extra-args" doc:"Program to run, and its arguments."`
 	PassStdin   *bool    `pve:"pass-stdin" doc:"Give standard input to the program, up to 1 MiB." default:"0"`
 	Synchronous *bool    `pve:"synchronous" doc:"Wait for the end of the program." default:"1"`

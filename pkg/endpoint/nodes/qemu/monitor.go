@@ -91,7 +91,7 @@ func (s *Service) wait(ctx context.Context, req waitRequest) (nothing, error) {
 }
 
 type cleanupRequest struct {
-	local
+	target
 	Clean bool `pve:"clean-shutdown" doc:"QEMU has ended by itself."`
 	Guest bool `pve:"guest-requested" doc:"The guest has powered off."`
 }
