@@ -123,7 +123,17 @@ func (m *Mirrors) nodes(ctx context.Context, values schema.Params, d qemu.Drive,
 		return nil, err
 	}
 	d.File, d.Format, d.ReadOnly = made.String(), nil, nil
-	return cmdline.DriveNodes(cmdline.VM{ID: m.vm, Config: *conf}, *host, d)
+	nodes, err := cmdline.DriveNodes(cmdline.VM{ID: m.vm, Config: *conf}, *host, d)
+	if err != nil {
+		return nil, err
+	}
+	// What reads as zeros in the source is to be a hole in the copy. Whether the guest may
+	// make holes is up to the node above these.
+	nodes["discard"] = "unmap"
+	if below, ok := nodes["file"].(map[string]any); ok {
+		below["discard"] = "unmap"
+	}
+	return nodes, nil
 }
 
 // await waits until a job has come to a state, and shows how far it is.
