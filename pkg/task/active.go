@@ -103,15 +103,11 @@ func (h *Host) readActive() (entries, ended []Entry, changed bool, err error) {
 
 // settle finds out whether and how an open task has ended.
 func (h *Host) settle(e *Entry) {
-	running := alive(e.Task.PID, e.Task.PStart)
-	exit, final := h.logResult(e.Task)
-	if running && !final {
+	status := h.state(e.Task)
+	if status.Running {
 		return
 	}
-	if !final {
-		exit, _ = h.logResult(e.Task) // it may have ended between the two looks
-	}
-	e.Status = exit
+	e.Status = status.Exit
 	if e.End == 0 {
 		e.End = h.now().Unix()
 		if info, err := os.Stat(h.LogPath(e.Task)); err == nil {

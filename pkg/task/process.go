@@ -43,6 +43,12 @@ func alive(pid int, start uint64) bool {
 	return err == nil && p.start == start && p.state != 'Z' && p.state != 'X'
 }
 
+// isWorker tells whether a process was started for one task alone: it leads a session.
+func isWorker(pid int) bool {
+	p, err := lookAt(pid)
+	return err == nil && p.session == pid
+}
+
 // killSession ends every process of a session at once. Programs that the worker
 // has run are in groups of their own; a guest it has started is in a session of
 // its own and stays.

@@ -62,20 +62,26 @@ func (h *Host) Status(t id.Task) (Status, error) {
 	if t.Node != h.Node {
 		return Status{}, fmt.Errorf("%s: %w", t, ErrNotHere)
 	}
-	running := alive(t.PID, t.PStart)
-	exit, final := h.logResult(t)
-	switch {
-	case final:
-		return Status{Exit: exit}, nil
-	case running:
-		return Status{Running: true}, nil
-	}
-	if _, err := os.Stat(h.LogPath(t)); errors.Is(err, fs.ErrNotExist) {
+	status := h.state(t)
+	if _, err := os.Stat(h.LogPath(t)); !status.Running && errors.Is(err, fs.ErrNotExist) {
 		return Status{}, fmt.Errorf("no such task: %s", t)
 	}
-	// It may have ended between the two looks.
-	exit, _ = h.logResult(t)
-	return Status{Exit: exit}, nil
+	return status, nil
+}
+
+// state looks at the process first and at the log then, for it may end in between. What
+// a worker says while it is there is talk, even where it looks like a result; only in
+// a process that goes on afterwards the log alone tells.
+func (h *Host) state(t id.Task) Status {
+	running := alive(t.PID, t.PStart)
+	if running && t.PID != os.Getpid() && isWorker(t.PID) {
+		return Status{Running: true}
+	}
+	exit, final := h.logResult(t)
+	if running && !final {
+		return Status{Running: true}
+	}
+	return Status{Exit: exit}
 }
 
 // logResult reads the exit off the log; final is false where there is none (yet).

@@ -11,6 +11,7 @@ package task
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -54,10 +55,41 @@ type Spec struct {
 
 // Order is what a worker is told to do.
 type Order struct {
-	Task   id.Task       `json:"upid"`
-	Method string        `json:"method"`
-	Params schema.Params `json:"params"`
-	Stdin  []byte        `json:"stdin,omitempty"`
+	Task   id.Task
+	Method string
+	Params schema.Params
+	Stdin  []byte
+}
+
+// message is an Order on its way to the worker. Values are bytes there: text in JSON
+// would lose what is no UTF-8, as descriptions in older encodings are.
+type message struct {
+	Task   id.Task           `json:"upid"`
+	Method string            `json:"method"`
+	Params map[string][]byte `json:"params"`
+	Stdin  []byte            `json:"stdin,omitempty"`
+}
+
+// send writes the order to a worker.
+func (o Order) send(w io.Writer) error {
+	m := message{o.Task, o.Method, make(map[string][]byte, len(o.Params)), o.Stdin}
+	for key, value := range o.Params {
+		m.Params[key] = []byte(value)
+	}
+	return json.NewEncoder(w).Encode(m)
+}
+
+// receive reads an order.
+func receive(r io.Reader) (Order, error) {
+	var m message
+	if err := json.NewDecoder(r).Decode(&m); err != nil {
+		return Order{}, err
+	}
+	o := Order{m.Task, m.Method, make(schema.Params, len(m.Params)), m.Stdin}
+	for key, value := range m.Params {
+		o.Params[key] = string(value)
+	}
+	return o, nil
 }
 
 // A Func does the work of a task. It tells how it goes on log and returns when all

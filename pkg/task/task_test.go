@@ -33,6 +33,10 @@ func labour(ctx context.Context, o Order, log io.Writer) error {
 	switch o.Method {
 	case "say":
 		fmt.Fprint(log, o.Params["text"])
+	case "say and wait":
+		fmt.Fprint(log, o.Params["text"])
+		<-ctx.Done()
+		return ctx.Err()
 	case "read":
 		fmt.Fprintf(log, "read %q\n", o.Stdin)
 	case "fail":
@@ -207,6 +211,35 @@ func TestLargeOrder(t *testing.T) {
 	if _, err := h.Run(t.Context(), spec("say", "text", text), &out); err != nil || out.String() != text {
 		t.Errorf("%d bytes of %d, %v", out.Len(), len(text), err)
 	}
+}
+
+func TestOrderKeepsBytes(t *testing.T) {
+	h := newHost(t)
+	text := "\xe9t\xe9 \x00 \u2028 <&>"
+	var out strings.Builder
+	if _, err := h.Run(t.Context(), spec("say", "text", text), &out); err != nil || strings.TrimSuffix(out.String(), "\n") != text {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
+// TestTalkIsNoResult lets a worker that works still say what would be the result.
+func TestTalkIsNoResult(t *testing.T) {
+	h := newHost(t)
+	task := start(t, h, spec("say and wait", "text", "TASK OK\n"))
+	waitFor(t, h, task, "TASK OK\n")
+	if status, err := h.Status(task); err != nil || !status.Running {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	if active, err := h.Active(t.Context()); err != nil || len(active) != 1 || active[0].Status != "" {
+		t.Errorf("active %+v, %v", active, err)
+	}
+	if err := h.Stop(t.Context(), task, 20*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if status, err := h.Wait(t.Context(), task); err != nil || status.Exit != "received interrupt" {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	wantLists(t, h, task, "received interrupt")
 }
 
 // waitFor waits until the log of a task holds text.

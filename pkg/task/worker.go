@@ -3,7 +3,6 @@ package task
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +69,7 @@ func (h *Host) start(ctx context.Context, s Spec) (w *worker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := json.NewEncoder(orderEnd).Encode(Order{t, s.Method, s.Params, s.Stdin}); err != nil {
+	if err := (Order{t, s.Method, s.Params, s.Stdin}).send(orderEnd); err != nil {
 		return nil, fmt.Errorf("hand over the order: %w", err)
 	}
 	return &worker{t, cmd.Process, result, exited}, nil
@@ -131,8 +130,8 @@ const resultFD = 3
 // and puts the result down. It returns the process's exit code. Standard output and
 // standard error of the process become the log.
 func (h *Host) Work(ctx context.Context, stdin io.Reader, do Func) int {
-	var o Order
-	if err := json.NewDecoder(stdin).Decode(&o); err != nil {
+	o, err := receive(stdin)
+	if err != nil {
 		return 1 // who started us is gone, or thought better of it
 	}
 	result := os.NewFile(resultFD, "result")
