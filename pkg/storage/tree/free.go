@@ -76,13 +76,27 @@ func (t *Tree) unused(ctx context.Context, base storage.Name, name, path string)
 	if kept(path) {
 		return inUse
 	}
-	parent := "../" + base.Guest.String() + "/" + base.File
-	return t.eachImage(0, func(n storage.Name, path string) error {
-		if n.Format != "qcow2" || !taken(ctx, path) {
+	return t.eachImage(0, func(n storage.Name, clone string) error {
+		if n.Format != "qcow2" || !taken(ctx, clone) {
 			return nil
 		}
-		info, err := storage.ImageInfo(ctx, t.Env, path, n.Format)
-		if err == nil && info.Parent == parent {
+		if st, err := os.Stat(clone); err == nil && st.Size() == 0 {
+			return nil // it is being made; of a clone kept has told
+		}
+		info, err := storage.ImageInfo(ctx, t.Env, clone, n.Format)
+		switch {
+		case errors.Is(err, storage.ErrNotExist): // it has just been removed
+			return nil
+		case err != nil: // rather a base too many than a clone without one
+			return fmt.Errorf("cannot tell whether '%s' is a clone of base volume '%s': %w", clone, name, err)
+		case info.Parent == "":
+			return nil
+		}
+		parent := info.Parent
+		if !filepath.IsAbs(parent) {
+			parent = filepath.Join(filepath.Dir(clone), parent)
+		}
+		if filepath.Clean(parent) == filepath.Clean(path) {
 			return inUse
 		}
 		return nil

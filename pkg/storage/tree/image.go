@@ -56,13 +56,16 @@ func (t *Tree) reserve(ctx context.Context, guest id.VM, format, file string) (s
 
 // place makes the empty image that takes a name.
 func (t *Tree) place(path, format string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("unable to create image: %w", err)
-	}
-	if format == "subvol" {
-		return os.Mkdir(path, 0o755)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	err := inFolder(filepath.Dir(path), func() error {
+		if format == "subvol" {
+			return os.Mkdir(path, 0o755)
+		}
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	})
 	if errors.Is(err, fs.ErrExist) {
 		return exists(path)
 	}
@@ -70,7 +73,21 @@ func (t *Tree) place(path, format string) error {
 		_ = os.Remove(filepath.Dir(path))
 		return fmt.Errorf("unable to create image: %w", err)
 	}
-	return f.Close()
+	return nil
+}
+
+// inFolder makes a folder and runs fn, which puts something there. The folder may go in
+// between: a failed step removes an empty one without the lock, see [Tree.drop].
+func inFolder(dir string, fn func() error) error {
+	const most = 100
+	for try := 1; ; try++ {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := fn(); try == most || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 }
 
 func exists(path string) error {
@@ -124,7 +141,8 @@ func taken(ctx context.Context, path string) bool {
 		}
 	}
 	_, err := os.Lstat(path)
-	return err == nil
+	// What cannot be looked at may be there: nothing is to be put in its place.
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR)
 }
 
 // locked runs fn under the storage's lock; a dry run needs none.
@@ -306,13 +324,11 @@ func (t *Tree) move(ctx context.Context, from, to string) error {
 		p.Write(to, new(""))
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
+	err := inFolder(filepath.Dir(to), func() error { return os.Rename(from, to) })
+	if link, ok := errors.AsType[*os.LinkError](err); ok {
+		return fmt.Errorf("rename '%s' to '%s' failed: %w", from, to, link.Err)
 	}
-	if err := os.Rename(from, to); err != nil {
-		return fmt.Errorf("rename '%s' to '%s' failed: %w", from, to, errors.Unwrap(err))
-	}
-	return nil
+	return err
 }
 
 // Clone makes an image that holds only what differs from its base.

@@ -3,7 +3,10 @@ package tree
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -92,4 +95,82 @@ func TestAnswersInTime(t *testing.T) {
 	if want := "storage 'local' is unreachable: no answer in 2s"; errorText(err) != want {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestFreeBaseOfUnknownClones: a base stays as long as it is not known who needs it.
+func TestFreeBaseOfUnknownClones(t *testing.T) {
+	needs(t, "qemu-img")
+	const name = "9000/base-9000-disk-0.raw"
+	for _, c := range []struct {
+		name, clone, text string
+		free              bool
+	}{
+		{"damaged", "100/vm-100-disk-0.qcow2", "no image", false},
+		{"being made", "100/vm-100-disk-0.qcow2", "", true},
+		{"of another format", "100/vm-100-disk-0.raw", "no image", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tr := aTree(t.TempDir())
+			path, clone := filepath.Join(tr.Root, "images", name), filepath.Join(tr.Root, "images", c.clone)
+			check(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			check(t, os.MkdirAll(filepath.Dir(clone), 0o755))
+			check(t, os.WriteFile(path, make([]byte, 512), 0o444))
+			check(t, os.WriteFile(clone, []byte(c.text), 0o644))
+			err := tr.Free(t.Context(), name)
+			if _, gone := os.Stat(path); (gone != nil) != c.free || (err == nil) != c.free {
+				t.Errorf("free: %v, file: %v", err, gone)
+			}
+		})
+	}
+}
+
+// TestFreeBaseOfAbsoluteClone: a clone may name its base in another way than we do.
+func TestFreeBaseOfAbsoluteClone(t *testing.T) {
+	needs(t, "qemu-img")
+	tr := aTree(t.TempDir())
+	const name = "9000/base-9000-disk-0.raw"
+	path, clone := filepath.Join(tr.Root, "images", name), filepath.Join(tr.Root, "images/100/vm-100-disk-0.qcow2")
+	check(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	check(t, os.MkdirAll(filepath.Dir(clone), 0o755))
+	check(t, os.WriteFile(path, make([]byte, 512), 0o444))
+	check(t, exec.Command("qemu-img", "create", "-q", "-b", path, "-F", "raw", "-f", "qcow2", clone).Run())
+	if err := tr.Free(t.Context(), name); !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("free: %v", err)
+	}
+}
+
+// TestFreeUnreachable: what cannot be looked at is not taken for gone.
+func TestFreeUnreachable(t *testing.T) {
+	tr := aTree(t.TempDir())
+	check(t, os.MkdirAll(filepath.Join(tr.Root, "images"), 0o755))
+	check(t, os.Symlink("100", filepath.Join(tr.Root, "images/100"))) // a loop
+	if err := tr.Free(t.Context(), "100/vm-100-disk-0.raw"); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("free: %v", err)
+	}
+}
+
+// TestFailedAllocHarmsNoOther: one that fails takes the folder of the guest away only
+// where it does not keep another from using it.
+func TestFailedAllocHarmsNoOther(t *testing.T) {
+	tr := aTree(t.TempDir())
+	dir := filepath.Join(tr.Root, "images/100")
+	done := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				tr.drop(filepath.Join(dir, "vm-100-disk-1.raw"))
+			}
+		}
+	})
+	path := filepath.Join(dir, "vm-100-disk-0.raw")
+	for range 5000 {
+		check(t, tr.place(path, "raw"))
+		check(t, os.Remove(path))
+	}
+	close(done)
+	others.Wait()
 }
