@@ -13,7 +13,11 @@ import (
 // is made.
 func (s *settler) drive(ctx context.Context, key, text string) (string, error) {
 	if _, err := qemu.ParseDrive(key, text); err != nil {
-		if faults, ok := err.(schema.Faults); ok {
+		faults, ok := err.(schema.Faults)
+		if _, disc := faults[key+".media"]; disc { // upstream's text, which clients know
+			return "", api.BadParam(key, "unable to parse drive options")
+		}
+		if ok {
 			return "", api.ParamError(faults)
 		}
 		return "", api.BadParam(key, "%s", err)
