@@ -293,7 +293,9 @@ func TestStartTwice(t *testing.T) {
 	w := newWorld(t, small)
 	results := make(chan error, 4)
 	for range cap(results) {
-		go func() { results <- w.Start(api.WithStreams(w.ctx, api.Streams{Out: io.Discard, Err: io.Discard}), vmid, StartOptions{}) }()
+		go func() {
+			results <- w.Start(api.WithStreams(w.ctx, api.Streams{Out: io.Discard, Err: io.Discard}), vmid, StartOptions{})
+		}()
 	}
 	started := 0
 	for range cap(results) {
