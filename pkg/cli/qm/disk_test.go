@@ -24,6 +24,7 @@ import (
 type yard struct {
 	t        *testing.T
 	root, qm string
+	size     int // of the source, in bytes
 }
 
 func newYard(t *testing.T) *yard {
@@ -36,7 +37,7 @@ func newYard(t *testing.T) *yard {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(root) })
-	y := &yard{t: t, root: root, qm: program(t)}
+	y := &yard{t: t, root: root, qm: program(t), size: 5<<20 + 3*512}
 	y.write("etc/pve/storage.cfg", "dir: local\n\tpath "+root+"/var/lib/vz\n\tcontent images,iso,import\n\n"+
 		"dir: fast\n\tpath "+root+"/srv/fast\n\tcontent images\n\n")
 	y.write("srv/fast/images/.keep", "")
@@ -129,13 +130,13 @@ func (y *yard) file(vmid, key string) string {
 	return y.path(map[string]string{"local": "var/lib/vz/images/", "fast": "srv/fast/images/"}[storeid] + name)
 }
 
-// image makes an image with data and holes, of a size that is no whole number of KiB.
+// image makes an image with data and holes. Its size is, where nothing else was set, no
+// whole number of KiB.
 func (y *yard) image(path, format string) {
 	y.t.Helper()
-	const size = 5<<20 + 3*512
-	data := make([]byte, size)
+	data := make([]byte, y.size)
 	for i := range data {
-		if block := i >> 16; block%3 == 0 || i > size-700 {
+		if block := i >> 16; block%3 == 0 || i > y.size-700 {
 			data[i] = byte(i*7 + i>>8)
 		}
 	}
@@ -269,7 +270,7 @@ func TestDiskResizeRunning(t *testing.T) {
 	if size := command(t, "qemu-img", "info", y.file("100", "scsi0")); !strings.Contains(size, "9437184 bytes") {
 		t.Errorf("scsi0: %s", size)
 	}
-	if got := y.option("100", "virtio1"); !strings.Contains(got, "size=8194K") {
+	if got := y.option("100", "virtio1"); !strings.Contains(got, "size=8390144") {
 		t.Errorf("virtio1: %s", got)
 	}
 }
@@ -305,6 +306,7 @@ func TestDiskRescan(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	y := newYard(t)
+	y.size = 5 << 20 // in pages: the small file system lies in memory
 	y.vm()
 	small := y.path("small")
 	if err := os.MkdirAll(small, 0o755); err != nil {

@@ -99,6 +99,9 @@ func (m *Mirrors) start(ctx context.Context, src Source, to Target, made id.Volu
 		return err
 	}
 	m.jobs = append(m.jobs, job)
+	if err := m.fit(ctx, "drive-"+src.Drive.Key(), job.target); err != nil {
+		return err
+	}
 	args := map[string]any{
 		"job-id": job.id, "device": "drive-" + src.Drive.Key(), "replaces": cmdline.NodeName('f', src.Drive),
 		"target": job.target, "sync": "full", "auto-dismiss": false,
@@ -134,6 +137,37 @@ func (m *Mirrors) nodes(ctx context.Context, values schema.Params, d qemu.Drive,
 		below["discard"] = "unmap"
 	}
 	return nodes, nil
+}
+
+// blockNode is what QEMU tells of a block node.
+type blockNode struct {
+	Name  string `json:"node-name"`
+	Image struct {
+		Size int64 `json:"virtual-size"`
+	} `json:"image"`
+}
+
+func (m *Mirrors) blockNodes(ctx context.Context) ([]blockNode, error) {
+	var nodes []blockNode
+	err := m.call(ctx, "query-named-block-nodes", map[string]any{"flat": true}, &nodes)
+	return nodes, err
+}
+
+// fit makes a target exactly as large as what is copied: volumes are made in whole KiB,
+// images that came from elsewhere need not be.
+func (m *Mirrors) fit(ctx context.Context, source, target string) error {
+	nodes, err := m.blockNodes(ctx)
+	if err != nil {
+		return err
+	}
+	sizes := map[string]int64{}
+	for _, n := range nodes {
+		sizes[n.Name] = n.Image.Size
+	}
+	if sizes[source] == sizes[target] || sizes[source] == 0 {
+		return nil
+	}
+	return m.call(ctx, "block_resize", map[string]any{"node-name": target, "size": sizes[source]}, nil)
 }
 
 // await waits until a job has come to a state, and shows how far it is.
@@ -293,10 +327,8 @@ func (m *Mirrors) reap(ctx context.Context, name string, values schema.Params) e
 	for _, job := range m.jobs {
 		known[job.target] = true
 	}
-	var nodes []struct {
-		Name string `json:"node-name"`
-	}
-	if err := m.call(ctx, "query-named-block-nodes", map[string]any{"flat": true}, &nodes); err != nil {
+	nodes, err := m.blockNodes(ctx)
+	if err != nil {
 		return err
 	}
 	for _, n := range nodes {
