@@ -12,6 +12,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/schema"
+	"github.com/virtsmith/virtsmith/pkg/term"
 )
 
 // A Tool is a binary and the commands it has.
@@ -123,5 +125,30 @@ func Run(ctx context.Context, t Tool, w World) int {
 	if wantsCompletion(t, w) {
 		return completeLine(ctx, t, w)
 	}
-	return newRunner(t, w).run(ctx)
+	out := &outlet{Writer: w.Out}
+	if !term.IsTerminal(w.Out) {
+		w.Out = out
+	}
+	r := newRunner(t, w)
+	code := r.run(ctx)
+	// What was to be told is lost. Where something has been done besides, that counts.
+	if code == exitOK && out.err != nil && !r.changes {
+		fmt.Fprintln(w.Err, out.err)
+		return exitFailure
+	}
+	return code
+}
+
+// An outlet remembers that something could not be written.
+type outlet struct {
+	io.Writer
+	err error
+}
+
+func (o *outlet) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil {
+		o.err = err
+	}
+	return n, err
 }

@@ -66,6 +66,39 @@ func TestComplete(t *testing.T) {
 	}
 }
 
+// TestLostOutput: whoever asks is told that the answer could not be written; a change
+// has happened all the same.
+func TestLostOutput(t *testing.T) {
+	for _, c := range []struct {
+		line string
+		want int
+	}{
+		{"list", exitFailure},
+		{"status 100", exitFailure},
+		{"help", exitFailure},
+		{"help list", exitFailure},
+		{"--help", exitFailure},
+		{"create 100 --dry-run", exitFailure},
+		{"create 100", exitOK},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			var errs bytes.Buffer
+			w := toyWorld()
+			w.Args, w.Out, w.Err = strings.Fields(c.line), fullDisk{}, &errs
+			if got := Run(t.Context(), toyTool(), w); got != c.want {
+				t.Errorf("exit code %d, want %d", got, c.want)
+			}
+			if told := strings.Count(errs.String(), "no space left"); told != c.want/exitFailure {
+				t.Errorf("told: %q", errs.String())
+			}
+		})
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
 func TestSignalStopsCommand(t *testing.T) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {

@@ -23,9 +23,11 @@ type runner struct {
 	tool  Tool
 	world World
 	find  func(key string) *facts
+
+	changes bool // the command does more than tell
 }
 
-func newRunner(t Tool, w World) *runner { return &runner{t, w, w.facts} }
+func newRunner(t Tool, w World) *runner { return &runner{tool: t, world: w, find: w.facts} }
 
 // run runs the command that the arguments name.
 func (r *runner) run(ctx context.Context) int {
@@ -130,6 +132,7 @@ func (r *runner) do(ctx context.Context, c *command, words []string) error {
 	if extra[dryRun] == "1" {
 		return r.rehearse(ctx, caller, c, p)
 	}
+	r.changes = !c.readOnly
 	result, err := caller.Call(ctx, c.binding.Method, p)
 	if err != nil {
 		return err
