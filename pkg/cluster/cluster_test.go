@@ -211,6 +211,9 @@ func TestDryRun(t *testing.T) {
 	if err := c.WriteFile(ctx, "priv/shadow.cfg", []byte("secret")); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.WriteGuest(ctx, cluster.VM, 101, []byte("cipassword: secret\n")); err != nil {
+		t.Fatal(err)
+	}
 	if strings.Contains(out.String(), "secret\n") {
 		t.Errorf("a secret is told: %s", out.String())
 	}

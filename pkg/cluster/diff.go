@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/plan"
@@ -24,8 +25,13 @@ func tellDiff(p *plan.Plan, name string, old, data []byte) {
 		p.Stepf("write %s (secret)", to)
 		return
 	}
-	p.Stepf("--- %s\n+++ %s\n%s", from, to, strings.TrimSuffix(diff(string(old), string(data)), "\n"))
+	p.Stepf("--- %s\n+++ %s\n%s", from, to, hide(strings.TrimSuffix(diff(string(old), string(data)), "\n")))
 }
+
+// secret finds the values in files of guests that are shown to nobody.
+var secret = regexp.MustCompile(`(?m)^([-+ ]cipassword: ).*$`)
+
+func hide(diff string) string { return secret.ReplaceAllString(diff, "${1}**********") }
 
 // context is how many lines that stay are shown around a change.
 const contextLines = 3
