@@ -28,7 +28,13 @@ func (s *Service) Unlock(ctx context.Context, vmid id.VM) error {
 // applyPending makes the changes hold that have waited for this start. A VM that goes
 // on from a saved state stays as it was.
 func (s *Service) applyPending(ctx context.Context, b *boot) error {
-	if len(b.doc.Pending) == 0 || b.resumes || b.State != "" {
+	if b.resumes || b.State != "" {
+		return nil
+	}
+	if err := s.forgetStale(ctx, b.vm, b.doc); err != nil {
+		return err
+	}
+	if len(b.doc.Pending) == 0 {
 		return nil
 	}
 	if err := s.ApplyPending(ctx, b.vm, b.doc); err != nil {

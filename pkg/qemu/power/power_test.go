@@ -521,3 +521,76 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("hooks ran: %s, %v", got, err)
 	}
 }
+
+// A state that could not be saved is gone, and the VM runs on.
+func TestSuspendFails(t *testing.T) {
+	w := newWorld(t, small)
+	w.start()
+	before := w.config()
+	for _, c := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"no such storage", func(ctx context.Context) error {
+			return w.Suspend(ctx, vmid, SuspendOptions{Storage: "nowhere"})
+		}},
+		{"interrupted", func(ctx context.Context) error {
+			ctx, cancel := context.WithCancel(ctx)
+			done := make(chan error, 1)
+			go func() { done <- w.Suspend(ctx, vmid, SuspendOptions{}) }()
+			w.await(10*time.Second, "the VM is suspending", func() bool { return strings.Contains(w.config(), "lock: suspending") || len(done) > 0 })
+			cancel()
+			return <-done
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := c.do(w.ctx); err == nil {
+				t.Skip("it was too quick")
+			}
+			if got := w.config(); got != before {
+				t.Errorf("configuration is now %s", got)
+			}
+			if left, _ := filepath.Glob(filepath.Join(w.Root, "var/lib/vz/images/100/*state*")); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+			if got := w.status(); got != "running" {
+				t.Errorf("status %s", got)
+			}
+		})
+	}
+}
+
+// A state that the lock does not speak of any more is not gone on from.
+func TestStaleState(t *testing.T) {
+	w := newWorld(t, small)
+	w.start()
+	if err := w.Suspend(w.ctx, vmid, SuspendOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Unlock(w.ctx, vmid); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	if got := w.config(); got != small {
+		t.Errorf("configuration is now %s", got)
+	}
+	if left, _ := filepath.Glob(filepath.Join(w.Root, "var/lib/vz/images/100/*state*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestEscape(t *testing.T) {
+	for text, want := range map[string]struct {
+		key  byte
+		name string
+	}{"^O": {15, "Ctrl+O"}, "^]": {29, "Ctrl+]"}, "^a": {1, "Ctrl+A"}, "~": {'~', "~"}, "none": {}} {
+		if key, name, err := Escape(text); key != want.key || name != want.name || err != nil {
+			t.Errorf("%s: %d %s %v", text, key, name, err)
+		}
+	}
+	for _, text := range []string{"", "^", "^^^", "ctrl-o"} {
+		if key, _, err := Escape(text); err == nil && text != "^" {
+			t.Errorf("%q is taken as %d", text, key)
+		}
+	}
+}

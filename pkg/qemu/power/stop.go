@@ -150,6 +150,14 @@ func downPatience(doc *config.Doc) time.Duration {
 // ask asks the guest to power off, by its agent where it has one and else by the power
 // button, or QEMU to quit.
 func (s *Service) ask(ctx context.Context, vmid id.VM, conf *qemu.Config, byGuest bool, patience time.Duration) error {
+	if byGuest {
+		// One that has powered off while nobody looked after its QEMU hears no button.
+		state, err := s.Status(ctx, vmid)
+		if err != nil {
+			return err
+		}
+		byGuest = state != "shutdown"
+	}
 	switch {
 	case !byGuest:
 		m, err := s.Dial(ctx, vmid, "quit")

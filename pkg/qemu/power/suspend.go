@@ -68,6 +68,9 @@ func (s *Service) checkSuspend(vmid id.VM, doc *config.Doc, o SuspendOptions) er
 // suspend does it. The lock in the configuration tells, should this process die, what
 // the VM was at.
 func (s *Service) suspend(ctx context.Context, vmid id.VM, doc *config.Doc, storeid id.Storage) (err error) {
+	if err := s.forgetStale(ctx, vmid, doc); err != nil {
+		return err
+	}
 	old := maps.Clone(doc.Values)
 	state, err := s.AllocState(ctx, vmid, doc.Values, storeid, "suspend-"+s.Now().Format("2006-01-02"))
 	if err != nil {
@@ -133,6 +136,31 @@ func (s *Service) unsuspend(ctx context.Context, vmid id.VM, doc *config.Doc, ol
 		errs = append(errs, s.Call(ctx, vmid, "cont", nil, nil))
 	}
 	return errors.Join(append(errs, s.freeState(ctx, state.String()))...)
+}
+
+// forgetStale removes a state that the VM does not go on from: the command that was to
+// save it has died, or its lock was taken away.
+func (s *Service) forgetStale(ctx context.Context, vmid id.VM, doc *config.Doc) error {
+	stale := doc.Values["vmstate"]
+	if stale == "" {
+		return nil
+	}
+	api.Warnf(ctx, "VM %d has a saved state that is not used: removing %s", vmid, stale)
+	if plan.From(ctx) != nil {
+		return nil
+	}
+	for _, key := range stateKeys() {
+		if key != "lock" {
+			delete(doc.Values, key)
+		}
+	}
+	if err := s.Save(ctx, vmid, doc); err != nil {
+		return err
+	}
+	if err := s.freeState(ctx, stale); err != nil {
+		api.Warnf(ctx, "removing state: %v", err) // it stays behind, and is in nobody's way
+	}
+	return nil
 }
 
 // stateSpare is room, in MiB, for the state of devices besides memory.
