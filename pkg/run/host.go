@@ -55,6 +55,11 @@ func (h Host) Start(ctx context.Context, c Cmd) (*Process, error) {
 	p.cmd.Stdin, p.cmd.Stdout = c.Stdin, c.Stdout
 	p.cmd.ExtraFiles = c.ExtraFiles
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !c.Foreground && !c.Detached, Setsid: c.Detached}
+	if !c.Foreground && !c.Detached {
+		// Should we be killed, nobody is left to end it: a copy would go on into a disk
+		// that the next command has given away. What it starts in the background stays.
+		p.cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	}
 	p.cmd.Cancel = func() error { return p.signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = c.Grace
 	if c.Grace == 0 {
