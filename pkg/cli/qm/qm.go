@@ -38,6 +38,7 @@ func Tool() cli.Tool {
 				"resize": {Method: "PUT /nodes/{node}/qemu/{vmid}/resize", Args: []string{"vmid", "disk", "size"}, Fixed: here()},
 				"unlink": {Method: "PUT /nodes/{node}/qemu/{vmid}/unlink", Args: []string{"vmid"}, Fixed: here()},
 			}},
+			"enroll-efi-keys": {Method: "enroll-efi-keys", Args: []string{"vmid"}},
 			"guest": {Sub: cli.Commands{
 				"cmd":         {Method: "POST /nodes/{node}/qemu/{vmid}/agent", Args: []string{"vmid", "command"}, Fixed: here(), Print: printAgent},
 				"exec":        {Method: "exec", Args: []string{"vmid", "extra-args"}, Fixed: here(), Print: printAgent},

@@ -21,7 +21,7 @@ type Service struct {
 func (s *Service) Methods() []api.Method {
 	var all []api.Method
 	for _, group := range [][]api.Method{
-		s.listMethods(), s.configMethods(), s.snapshotListMethods(), s.snapshotMethods(), s.featureMethods(), s.powerMethods(), s.consoleMethods(), s.monitorMethods(), s.agentMethods(), s.unlockMethods(), s.createMethods(), s.updateMethods(), s.cloudInitMethods(), s.diskMethods(), s.cloneMethods(), s.templateMethods(), s.destroyMethods(), s.importMethods(),
+		s.listMethods(), s.configMethods(), s.snapshotListMethods(), s.snapshotMethods(), s.featureMethods(), s.powerMethods(), s.consoleMethods(), s.monitorMethods(), s.agentMethods(), s.unlockMethods(), s.efiMethods(), s.createMethods(), s.updateMethods(), s.cloudInitMethods(), s.diskMethods(), s.cloneMethods(), s.templateMethods(), s.destroyMethods(), s.importMethods(),
 	} {
 		all = append(all, group...)
 	}
