@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
@@ -45,4 +46,30 @@ func (m CustomCPUModel) CPU() CPU {
 		Flags: m.Flags, GuestPhysBits: m.GuestPhysBits, Hidden: m.Hidden, HVVendorID: m.HVVendorID, Level: m.Level, PhysBits: m.PhysBits,
 		ReportedModel: new(string(m.ReportedModel)),
 	}
+}
+
+// ParseCustomCPUModels reads the file of the cluster's CPU models, which messages call
+// by the given name, and returns what they set, by the name that VMs give without
+// custom-. What is wrong is left out and told to warn, which may be nil.
+func ParseCustomCPUModels(name string, text []byte, warn func(string)) map[string]CPU {
+	const key = "cputype" // the name of the section
+	kind := config.SectionType{Name: "cpu-model", Properties: map[string]*schema.Schema{}, Options: map[string]config.Option{}}
+	for _, f := range schema.TypeOf(reflect.TypeFor[CustomCPUModel]()).Fields {
+		if f.Name != key {
+			kind.Properties[f.Name], kind.Options[f.Name] = f.Schema, config.Option{Optional: true}
+		}
+	}
+	file := config.Sections{Types: []config.SectionType{kind}}
+	models := map[string]CPU{}
+	for _, s := range file.Parse(name, text, warn).Sections {
+		m := CustomCPUModel{Name: s.ID}
+		for key, value := range s.Values {
+			_ = schema.Set(&m, key, value) // Parse has checked it
+		}
+		if m.ReportedModel == "" {
+			m.ReportedModel = "kvm64"
+		}
+		models[s.ID] = m.CPU()
+	}
+	return models
 }

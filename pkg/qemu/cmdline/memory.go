@@ -60,6 +60,9 @@ func (c *composer) memory() error {
 		c.arg("-object", option("memory-backend-memfd", "id", "virtiofs-mem", "size", itoa(total)+"M", "share", "on"))
 		c.flags = append(c.flags, "memory-backend=virtiofs-mem")
 	}
+	if !flag(c.conf.AllowKSM, true) {
+		c.flags = append(c.flags, "mem-merge=off")
+	}
 	if c.hotplug["memory"] {
 		return c.modules(total, static)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/host"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/link"
+	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -42,6 +43,10 @@ func (s *Service) node(ctx context.Context, vmid id.VM, arch string) (*cmdline.H
 		DirMapping: func(name string) (string, error) { return s.directory(ctx, name) },
 		USBMapping: func(name string) (string, error) { return s.usb(ctx, name) },
 		PCI:        pciDevices{s, ctx, vmid},
+		CPUModel:   func(name string) (qemu.CPU, bool) { return s.cpuModel(ctx, name) },
+		SEV:        memoryEncryption,
+		TDX:        sys.TDX,
+		GL:         renders,
 		Volume:     func(volid string) (cmdline.Volume, error) { return s.volume(ctx, volid) },
 	}
 	if arch == "" {
@@ -50,7 +55,27 @@ func (s *Service) node(ctx context.Context, vmid id.VM, arch string) (*cmdline.H
 	if h.QEMU, err = s.QEMU(ctx, arch); err != nil {
 		return nil, err
 	}
+	if h.QEMU.Spice {
+		h.Spice = func() (cmdline.Spice, error) { return s.spice(vmid) }
+	}
 	return h, nil
+}
+
+// memoryEncryption tells what there is of AMD's memory encryption.
+func memoryEncryption() (cmdline.SEV, error) {
+	has, err := sys.SEV("/dev/cpu/0/cpuid")
+	return cmdline.SEV{
+		CBitPos: has.CBitPos, ReducedPhysBits: has.ReducedPhysBits, Support: has.SEV, SupportES: has.ES, SupportSNP: has.SNP,
+	}, err
+}
+
+// renders returns an error where no GPU can draw for the guests.
+func renders() error {
+	found, err := filepath.Glob("/dev/dri/renderD*")
+	if err == nil && len(found) == 0 {
+		err = errors.New("vga: no DRM render node (/dev/dri/renderD*) is there: virtio-gl needs a graphics card of the host")
+	}
+	return err
 }
 
 func hostArch() string {

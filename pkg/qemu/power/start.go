@@ -37,7 +37,8 @@ type boot struct {
 	record  *record
 	undo    *revert.List
 	monitor *qmp.Monitor
-	resumes bool // the VM was suspended to disk
+	pages   []cmdline.HugePages // reserved for the VM
+	resumes bool                // the VM was suspended to disk
 }
 
 // A step is a part of a start. Its errors go by its name; those of nameless ones speak
@@ -66,6 +67,7 @@ func (s *Service) steps() []step {
 		{"network", s.taps},
 		{"control group", s.group},
 		{"", s.launch},
+		{"huge pages", s.letGoPages},
 		{"load state", s.load},
 		{"", s.settle},
 		{"", s.goOn},
@@ -186,7 +188,10 @@ func (s *Service) composeBoot(ctx context.Context, b *boot) error {
 		api.Warnf(ctx, "%s", warning)
 	}
 	b.command = c
-	return s.program(c)
+	if err := s.program(c); err != nil {
+		return err
+	}
+	return s.bridges(c)
 }
 
 // begin opens the record. From here on, what is made is removed when the start fails.

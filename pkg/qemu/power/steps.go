@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/link"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
-	"github.com/virtsmith/virtsmith/pkg/run"
 )
 
 // activate makes the volumes of a VM ready, and its storages.
@@ -162,6 +160,16 @@ func (s *Service) program(c *cmdline.Command) error {
 	return nil
 }
 
+// bridges makes sure that what the network cards are joined to is there.
+func (s *Service) bridges(c *cmdline.Command) error {
+	for _, t := range c.Taps {
+		if _, err := s.bridgeMTU(*t.Net.Bridge); err != nil {
+			return fmt.Errorf("netdev %s: %w", t.Option, err)
+		}
+	}
+	return nil
+}
+
 // sharedMemory makes the file of memory that several guests see.
 func (s *Service) sharedMemory(ctx context.Context, b *boot) error {
 	m := b.command.Shared
@@ -188,66 +196,4 @@ func (s *Service) sharedMemory(ctx context.Context, b *boot) error {
 		return fmt.Errorf("%s has %d bytes already, %d are configured: all guests that share it must agree", m.Path, info.Size(), want)
 	}
 	return nil
-}
-
-// hugePages asks the kernel for the huge pages that are not free yet, and for a place
-// to take them from.
-func (s *Service) hugePages(ctx context.Context, b *boot) error {
-	for _, h := range b.command.HugePages {
-		if p := plan.From(ctx); p != nil {
-			p.Stepf("reserve %d huge pages of %d MiB", h.Count, h.Size)
-			continue
-		}
-		if err := reservePages(h); err != nil {
-			return err
-		}
-		if err := s.mountPages(ctx, h.Size); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// reservePages makes sure that so many pages are free. What is reserved stays:
-// memory that has been used otherwise may be too torn to get it back.
-func reservePages(h cmdline.HugePages) error {
-	dir := fmt.Sprintf("/sys/kernel/mm/hugepages/hugepages-%dkB", h.Size*1024)
-	if h.Node >= 0 {
-		dir = fmt.Sprintf("/sys/devices/system/node/node%d/hugepages/hugepages-%dkB", h.Node, h.Size*1024)
-	}
-	count := func(name string) (int, error) {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return 0, err
-		}
-		return strconv.Atoi(strings.TrimSpace(string(text)))
-	}
-	free, err := count("free_hugepages")
-	if err != nil || free >= h.Count {
-		return err
-	}
-	all, err := count("nr_hugepages")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "nr_hugepages"), []byte(strconv.Itoa(all+h.Count-free)), 0o644); err != nil {
-		return err
-	}
-	if free, err = count("free_hugepages"); err == nil && free < h.Count {
-		err = fmt.Errorf("only %d of %d pages of %d MiB are free: the rest of the memory is in use", free, h.Count, h.Size)
-	}
-	return err
-}
-
-// mountPages makes the place from which QEMU takes huge pages.
-func (s *Service) mountPages(ctx context.Context, mebibytes int) error {
-	dir := fmt.Sprintf("/run/hugepages/kvm/%dkB", mebibytes*1024)
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil || strings.Contains(string(mounts), " "+dir+" hugetlbfs ") {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return s.Run.Run(ctx, run.Command("mount", "-t", "hugetlbfs", "-o", fmt.Sprintf("pagesize=%dk", mebibytes*1024), "hugetlbfs", dir))
 }
