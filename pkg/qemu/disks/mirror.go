@@ -315,11 +315,12 @@ func (m *Mirrors) cancel(ctx context.Context, name string) {
 // reap removes what a copy has left behind whose command died: its job, and nodes that
 // belong to no drive.
 func (m *Mirrors) reap(ctx context.Context, name string, values schema.Params) error {
-	old, err := m.job(ctx, name)
-	if err != nil || old == nil {
+	switch old, err := m.job(ctx, name); {
+	case err != nil:
 		return err
+	case old != nil:
+		m.cancel(ctx, name)
 	}
-	m.cancel(ctx, name)
 	known := map[string]bool{}
 	for d := range qemu.Drives(values, qemu.AllDrives) {
 		known[cmdline.NodeName('f', d)] = true
