@@ -123,6 +123,16 @@ func (t *Tree) Group(path string) *Group {
 	return g
 }
 
+// At returns the group of the given path whose folders Dirs has told, which another
+// process may have made below its own group.
+func (t *Tree) At(path string, dirs []string) *Group {
+	g := &Group{tree: t, name: path, dirs: dirs}
+	for _, dir := range dirs {
+		g.tops = append(g.tops, strings.TrimSuffix(dir, "/"+path))
+	}
+	return g
+}
+
 // Of returns the group that a process is in, whoever made it.
 func (t *Tree) Of(pid int) (*Group, error) {
 	paths, err := t.paths(strconv.Itoa(pid))

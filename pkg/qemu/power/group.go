@@ -26,12 +26,13 @@ func (s *Service) group(ctx context.Context, b *boot) error {
 		return err
 	}
 	b.record.Group = s.groupPath(b.vm)
+	g := tree.Group(b.record.Group)
+	b.record.GroupDirs = g.Dirs()
 	if plan.From(ctx) == nil {
 		if err := s.note(b.vm, b.record); err != nil {
 			return err
 		}
 	}
-	g := tree.Group(b.record.Group)
 	if err := g.Create(ctx); err != nil {
 		return err
 	}
@@ -56,20 +57,10 @@ func (s *Service) groupPath(vmid id.VM) string {
 	return fmt.Sprintf("virtsmith-%x.slice/%s/%d.scope", sum[:4], slice, vmid)
 }
 
-// groupDirs returns the folders that QEMU joins.
-func (s *Service) groupDirs(path string) []string {
-	if path == "" {
-		return nil
-	}
-	tree, err := s.Groups()
-	if err != nil {
-		return nil
-	}
-	return tree.Group(path).Dirs()
-}
-
-func (s *Service) removeGroup(ctx context.Context, path string) error {
-	if path == "" {
+// removeGroup removes the control group that a record notes. It is below that of the
+// command which made it, which need not be ours.
+func (s *Service) removeGroup(ctx context.Context, r *record) error {
+	if r.Group == "" {
 		return nil
 	}
 	tree, err := s.Groups()
@@ -79,5 +70,5 @@ func (s *Service) removeGroup(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return tree.Group(path).Remove(ctx)
+	return tree.At(r.Group, r.GroupDirs).Remove(ctx)
 }

@@ -112,5 +112,5 @@ func (s *Service) Limit(ctx context.Context, vmid id.VM, conf *qemu.Config) erro
 	if conf.CPULimit != nil {
 		limits.CPUs = *conf.CPULimit
 	}
-	return tree.Group(r.Group).Limit(ctx, limits)
+	return tree.At(r.Group, r.GroupDirs).Limit(ctx, limits)
 }

@@ -226,7 +226,7 @@ func (w *world) inGuest(vm id.VM, command string) string {
 }
 
 // small is a VM that boots nothing.
-const small = "memory: 32\nvga: none\nscsihw: virtio-scsi-pci\n"
+const small = "memory: 32\nscsihw: virtio-scsi-pci\nvga: none\n"
 
 // guestConf is a VM that boots the test guest, network card included.
 const guestConf = `agent: 1

@@ -31,7 +31,7 @@ func (s *Service) launch(ctx context.Context, b *boot) error {
 	defer cancel()
 	m, err := s.Launcher.Launch(bounded, process.Spec{
 		VM: b.vm, Argv: b.command.Argv, Dir: s.Dir, Log: filepath.Join(s.Root, "var/log/virtsmith/qemu", b.vm.String()+".log"),
-		CGroup: s.groupDirs(b.record.Group), Generation: b.record.Generation,
+		CGroup: b.record.GroupDirs, Generation: b.record.Generation,
 	})
 	if err != nil {
 		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {

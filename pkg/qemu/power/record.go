@@ -24,8 +24,9 @@ type record struct {
 	Starting   bool                `json:"starting,omitempty"` // the command that starts it is not done
 	Machine    string              `json:"machine,omitempty"`  // as composed, with its +pveN
 	Taps       []string            `json:"taps,omitempty"`
-	Group      string              `json:"group,omitempty"`   // control group
-	Volumes    []string            `json:"volumes,omitempty"` // made ready
+	Group      string              `json:"group,omitempty"`     // control group
+	GroupDirs  []string            `json:"groupdirs,omitempty"` // and its folders
+	Volumes    []string            `json:"volumes,omitempty"`   // made ready
 	PCI        []cmdline.PCIDevice `json:"pci,omitempty"`
 	Hook       string              `json:"hook,omitempty"` // hook script to tell of the end
 }
@@ -102,7 +103,7 @@ func (s *Service) Clear(ctx context.Context, vmid id.VM, generation string) erro
 
 // clear goes through everything, whatever fails.
 func (s *Service) clear(ctx context.Context, vmid id.VM, r *record) error {
-	errs := []error{s.sidecars(nil).Stop(ctx, vmid), s.deleteTaps(r.Taps), s.removeGroup(ctx, r.Group), s.deactivate(ctx, r.Volumes), s.releasePCI(ctx, vmid, r.PCI)}
+	errs := []error{s.sidecars(nil).Stop(ctx, vmid), s.deleteTaps(r.Taps), s.removeGroup(ctx, r), s.deactivate(ctx, r.Volumes), s.releasePCI(ctx, vmid, r.PCI)}
 	if err := errors.Join(errs...); err != nil {
 		// The record stays: the next command tries again.
 		return fmt.Errorf("clear up after VM %d: %w", vmid, err)

@@ -47,12 +47,22 @@ func SaveState(ctx context.Context, m *qmp.Monitor, path string, tell func(Progr
 		return err
 	}
 	if err := awaitMigration(ctx, m, tell); err != nil {
-		cancel, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer done()
-		_ = m.Call(cancel, "migrate_cancel", nil, nil)
+		stopSaving(context.WithoutCancel(ctx), m)
 		return err
 	}
 	return f.Sync()
+}
+
+// cancelPatience is how long QEMU may take to give up saving.
+const cancelPatience = 10 * time.Second
+
+// stopSaving makes QEMU give up saving. The guest can only go on when it has.
+func stopSaving(ctx context.Context, m *qmp.Monitor) {
+	ctx, cancel := context.WithTimeout(ctx, cancelPatience)
+	defer cancel()
+	if m.Call(ctx, "migrate_cancel", nil, nil) == nil {
+		_ = awaitMigration(ctx, m, nil)
+	}
 }
 
 // LoadState lets a QEMU that was started to wait for a state have that at path. The
@@ -92,6 +102,8 @@ func awaitMigration(ctx context.Context, m *qmp.Monitor, tell func(Progress)) er
 		switch info.Status {
 		case "completed":
 			return nil
+		case "", "none":
+			return errors.New("QEMU is at no state")
 		case "failed", "cancelled":
 			if info.Error == "" {
 				info.Error = "QEMU does not say why"
