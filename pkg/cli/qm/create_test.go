@@ -2,10 +2,12 @@ package qm
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -151,6 +153,49 @@ func TestCreateInterrupted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCreateKilled kills the worker without warning: what is left says what it is, and
+// two commands remove it.
+func TestCreateKilled(t *testing.T) {
+	s := newSandbox(t)
+	cmd := s.command("create", "100", "--bwlimit", "512", "--scsi0", "local:0,import-from="+s.source(16))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return len(s.images(100)) > 0 })
+	for _, pid := range descendants(cmd.Process.Pid) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatal(err)
+		}
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("exit code 0")
+	}
+	if !strings.Contains(s.config(100), "lock: create") {
+		t.Errorf("got\n%s", s.config(100))
+	}
+	s.refused("VM is locked (create)", "start", "100")
+	s.must("unlock", "100")
+	s.must("destroy", "100", "--destroy-unreferenced-disks", "1")
+	if left := s.left(); slices.ContainsFunc(left, func(name string) bool { return strings.Contains(name, "100") }) {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// descendants lists the processes below one, those that it started first.
+func descendants(pid int) (all []int) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, name := range threads {
+		text, _ := os.ReadFile(name)
+		for word := range strings.FieldsSeq(string(text)) {
+			child, err := strconv.Atoi(word)
+			if err == nil {
+				all = append(append(all, child), descendants(child)...)
+			}
+		}
+	}
+	return all
 }
 
 func TestCreateManyAtOnce(t *testing.T) {

@@ -15,6 +15,9 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
+	"github.com/virtsmith/virtsmith/pkg/qemu/cloudinit"
+	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
+	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 	"github.com/virtsmith/virtsmith/pkg/revert"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
@@ -245,6 +248,17 @@ func (s *Service) plug(ctx context.Context, vmid id.VM, doc *config.Doc, keys []
 	faults, err := s.Plugger.Plug(ctx, vmid, doc, keys)
 	if len(faults) > 0 {
 		err = errors.Join(err, api.ParamError(faults))
+	}
+	if !cloudinit.HasChanges(doc) || !cmdline.HotplugFeatures(vm.Typed(doc.Values))["cloudinit"] {
+		return err
+	}
+	for d := range qemu.Drives(doc.Values, qemu.Disks) {
+		if d.IsCloudInit() {
+			if failed := s.reseed(ctx, vmid, doc, d); failed != nil {
+				return errors.Join(err, fmt.Errorf("cloud-init: %w", failed))
+			}
+			cloudinit.Written(doc)
+		}
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package hotplug
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -91,7 +92,9 @@ func (m *machine) setCable(ctx context.Context, key string, old, next qemu.Net) 
 	case next.Bridge == nil:
 	case !same(old.Bridge, next.Bridge) || !same(old.Tag, next.Tag) || !same(old.Trunks, next.Trunks) || !same(old.Firewall, next.Firewall):
 		if err := m.Power.MoveTap(tap); err != nil {
-			return err
+			was := tap
+			was.Net = old
+			return errors.Join(err, m.Power.MoveTap(was)) // what is configured holds
 		}
 	case !same(old.Rate, next.Rate):
 		if err := m.Power.LimitTap(tap); err != nil {

@@ -3,6 +3,7 @@ package hotplug
 import (
 	"context"
 
+	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
@@ -43,7 +44,10 @@ func (m *machine) removeUSB(ctx context.Context, key string) error {
 			return nil
 		}
 	}
-	return m.remove(ctx, "xhci")
+	if err := m.remove(ctx, "xhci"); err != nil {
+		api.Warnf(ctx, "the USB controller stays: %v", err)
+	}
+	return nil
 }
 
 func (m *machine) unplugUSB(ctx context.Context, key string) error {
