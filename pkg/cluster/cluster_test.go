@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -171,6 +172,37 @@ func TestReadOnly(t *testing.T) {
 	}
 	if err := c.WriteGuest(t.Context(), cluster.VM, 100, nil); err == nil || !strings.Contains(err.Error(), "no right to change /etc/pve") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestKilledWriter: what a writer that was killed has left goes with the next write.
+func TestKilledWriter(t *testing.T) {
+	const left, other = "etc/pve/nodes/pve1/qemu-server/.100.conf.tmp.1", "etc/pve/nodes/pve1/qemu-server/.101.conf.tmp.1"
+	write := func(ctx context.Context, c *cluster.Client) error {
+		return c.WriteGuest(ctx, cluster.VM, 100, []byte("memory: 1\n"))
+	}
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		do   func(context.Context, *cluster.Client) error
+		gone bool
+	}{
+		{"write", t.Context(), write, true},
+		{"remove", t.Context(), func(ctx context.Context, c *cluster.Client) error { return c.RemoveGuest(ctx, cluster.VM, 100) }, true},
+		{"dry run", plan.With(t.Context(), plan.New(io.Discard)), write, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := world(t, map[string]string{left: "memo", other: "memo"})
+			if err := tt.do(tt.ctx, c); err != nil {
+				t.Fatal(err)
+			}
+			if gone := !file.Exists(filepath.Join(c.Root(), left)); gone != tt.gone {
+				t.Errorf("gone: %v", gone)
+			}
+			if !file.Exists(filepath.Join(c.Root(), other)) {
+				t.Error("another guest's is gone")
+			}
+		})
 	}
 }
 

@@ -12,7 +12,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/plan"
 )
 
 // Kind is the kind of a guest, in the word that paths of the API have.
@@ -93,14 +95,25 @@ func (c *Client) ReadGuestOn(ctx context.Context, node id.Node, kind Kind, vmid 
 	return b, err
 }
 
-// WriteGuest replaces the configuration file of a guest of our node.
+// WriteGuest replaces the configuration file of a guest of our node, whose lock the
+// caller holds.
 func (c *Client) WriteGuest(ctx context.Context, kind Kind, vmid id.VM, text []byte) error {
+	c.cleanGuest(ctx, kind, vmid)
 	return c.WriteFile(ctx, GuestFile(c.Node, kind, vmid), text)
 }
 
-// RemoveGuest removes the configuration file of a guest of our node, and its firewall
-// rules.
+// cleanGuest removes what commands that were killed while they wrote the guest's file
+// have left beside it. Under the guest's lock nobody writes there.
+func (c *Client) cleanGuest(ctx context.Context, kind Kind, vmid id.VM) {
+	if plan.From(ctx) == nil {
+		_ = file.CleanTemps(c.Path(GuestFile(c.Node, kind, vmid))) // they are in nobody's way
+	}
+}
+
+// RemoveGuest removes the configuration file of a guest of our node, whose lock the
+// caller holds, and its firewall rules.
 func (c *Client) RemoveGuest(ctx context.Context, kind Kind, vmid id.VM) error {
+	c.cleanGuest(ctx, kind, vmid)
 	if err := c.Remove(ctx, FirewallFile(vmid)); err != nil {
 		return err
 	}
