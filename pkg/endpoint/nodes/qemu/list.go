@@ -72,14 +72,21 @@ func withWarnings(ctx context.Context, w io.Writer) context.Context {
 }
 
 // listPart puts how the guests are doing into all. One that is gone before we look
-// leaves its place empty.
+// leaves its place empty. Of one whose configuration cannot be read only the processes
+// tell: it must not hide the others.
 func (s *Service) listPart(ctx context.Context, guests []cluster.Guest, all []status.Status, full bool) error {
 	for i, g := range guests {
 		st, err := s.statusOf(ctx, g.ID, full)
 		switch {
 		case errors.Is(err, cluster.ErrNoGuest): // it has just been removed
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
 		case err != nil:
-			return err
+			api.Warnf(ctx, "VM %d: %v", g.ID, err)
+			if st, err = status.Of(g.ID, nil, s.VMs.Dir, s.VMs.Now()); err != nil {
+				return err
+			}
+			all[i] = *st
 		default:
 			all[i] = *st
 		}
