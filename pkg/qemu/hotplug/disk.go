@@ -43,6 +43,10 @@ func (m *machine) removeDisk(ctx context.Context, d qemu.Drive) error {
 	if err := m.dropNodes(ctx, key); err != nil {
 		return err
 	}
+	// After a move the node below was added by itself, and does not go along.
+	if err := m.drop(ctx, "blockdev-del", "node-name", cmdline.NodeName('f', d)); err != nil {
+		return err
+	}
 	// A controller of its own goes along, and the thread that either worked in.
 	controller := fmt.Sprintf("virtioscsi%d", d.Index)
 	if d.Bus == "scsi" && m.devices[controller] {
