@@ -144,92 +144,98 @@ func (l *sandbox) holds(lines ...string) {
 }
 
 func TestSetRunning(t *testing.T) {
-	l := newSandbox(t)
-	l.boot("--hotplug", "network,disk,usb,cpu", "--ide2", "none,media=cdrom")
+	s := newSandbox(t)
+	s.boot("--hotplug", "network,disk,usb,cpu", "--ide2", "none,media=cdrom")
 	disks := "ls /sys/block | grep -v sr0 | xargs"
-	l.sees(disks, "sda")
+	s.sees(disks, "sda")
 
 	// A SCSI disk with a controller and thread of its own, and a virtio disk.
-	l.must("set", "100", "--scsi1", "local:0.1,iops=100,iothread=1")
-	l.must("set", "100", "--virtio2", "local:0.1,format=qcow2")
-	l.sees(disks, "sda sdb vda")
-	l.sees("cat /sys/block/sdb/size", "209716")
-	l.holds("scsi1: local:100/vm-100-disk-1.raw,iops=100,iothread=1,size=104858K")
-	if got := l.inside("echo kept > /tmp/a; dd if=/tmp/a of=/dev/sdb conv=sync 2>/dev/null; sync; head -c 4 /dev/sdb"); got != "kept" {
+	s.must("set", "100", "--scsi1", "local:0.1,iops=100,iothread=1")
+	s.must("set", "100", "--virtio2", "local:0.1,format=qcow2")
+	s.sees(disks, "sda sdb vda")
+	s.sees("cat /sys/block/sdb/size", "209716")
+	s.holds("scsi1: local:100/vm-100-disk-1.raw,iops=100,iothread=1,size=104858K")
+	if got := s.inside("echo kept > /tmp/a; dd if=/tmp/a of=/dev/sdb conv=sync 2>/dev/null; sync; head -c 4 /dev/sdb"); got != "kept" {
 		t.Fatalf("read from the new disk: %q", got)
 	}
 	// Limits change at once; what QEMU reads at the start only waits.
-	l.must("set", "100", "--scsi1", "local:100/vm-100-disk-1.raw,iops=50,iothread=1")
-	l.holds("scsi1: local:100/vm-100-disk-1.raw,iops=50,iothread=1,size=104858K")
-	if out := l.hmp("qom-get /objects/throttle-drive-scsi1 limits"); !strings.Contains(out, `"iops-total": 50`) {
+	s.must("set", "100", "--scsi1", "local:100/vm-100-disk-1.raw,iops=50,iothread=1")
+	s.holds("scsi1: local:100/vm-100-disk-1.raw,iops=50,iothread=1,size=104858K")
+	if out := s.hmp("qom-get /objects/throttle-drive-scsi1 limits"); !strings.Contains(out, `"iops-total": 50`) {
 		t.Errorf("limits: %s", out)
 	}
-	l.must("set", "100", "--scsi1", "local:100/vm-100-disk-1.raw,cache=writeback,iothread=1")
-	if !strings.Contains(l.config(100), "[PENDING]\nscsi1: local:100/vm-100-disk-1.raw,cache=writeback") {
-		t.Errorf("not pending:\n%s", l.config(100))
+	s.must("set", "100", "--scsi1", "local:100/vm-100-disk-1.raw,cache=writeback,iothread=1")
+	if !strings.Contains(s.config(100), "[PENDING]\nscsi1: local:100/vm-100-disk-1.raw,cache=writeback") {
+		t.Errorf("not pending:\n%s", s.config(100))
 	}
-	l.must("set", "100", "--revert", "scsi1")
-	l.must("set", "100", "--delete", "scsi1")
-	l.must("set", "100", "--delete", "virtio2", "--force", "1")
-	l.sees(disks, "sda")
-	l.holds("unused0: local:100/vm-100-disk-1.raw")
-	if out := l.hmp("info block -n") + l.hmp("qom-list /objects"); strings.Contains(out, "scsi1") || strings.Contains(out, "virtio2") || strings.Contains(out, "virtioscsi1") {
+	s.must("set", "100", "--revert", "scsi1")
+	s.must("set", "100", "--delete", "scsi1")
+	s.must("set", "100", "--delete", "virtio2", "--force", "1")
+	s.sees(disks, "sda")
+	s.holds("unused0: local:100/vm-100-disk-1.raw")
+	if out := s.hmp("info block -n") + s.hmp("qom-list /objects"); strings.Contains(out, "scsi1") || strings.Contains(out, "virtio2") || strings.Contains(out, "virtioscsi1") {
 		t.Errorf("QEMU still has\n%s", out)
 	}
 	// The same volume again, elsewhere.
-	l.must("set", "100", "--scsi5", "local:100/vm-100-disk-1.raw")
-	l.sees(disks+"; head -c 4 /dev/sdb", "sda sdb\nkept")
-	if strings.Contains(l.config(100), "unused0") {
-		t.Errorf("is used and unused:\n%s", l.config(100))
+	s.must("set", "100", "--scsi5", "local:100/vm-100-disk-1.raw")
+	s.sees(disks+"; head -c 4 /dev/sdb", "sda sdb\nkept")
+	if strings.Contains(s.config(100), "unused0") {
+		t.Errorf("is used and unused:\n%s", s.config(100))
 	}
+
+	// A dry run leaves QEMU alone too.
+	if out := s.must("set", "100", "--scsi6", "local:0.1", "--dry-run"); !strings.Contains(out, "scsi6") || strings.Contains(s.config(100), "scsi6") {
+		t.Errorf("dry run: %s", out)
+	}
+	s.sees(disks, "sda sdb")
 
 	// Network cards.
 	cards := "ls /sys/class/net | grep eth | xargs"
-	l.must("set", "100", "--net1", "virtio=BC:24:11:00:00:77,link_down=1")
-	l.sees(cards, "eth0 eth1")
-	l.sees("ip link set eth1 up; cat /sys/class/net/eth1/address /sys/class/net/eth1/carrier", "bc:24:11:00:00:77\n0")
-	l.must("set", "100", "--net1", "virtio=BC:24:11:00:00:77")
-	l.sees("cat /sys/class/net/eth1/carrier", "1")
-	l.must("set", "100", "--delete", "net1")
-	l.sees(cards, "eth0")
+	s.must("set", "100", "--net1", "virtio=BC:24:11:00:00:77,link_down=1")
+	s.sees(cards, "eth0 eth1")
+	s.sees("ip link set eth1 up; cat /sys/class/net/eth1/address /sys/class/net/eth1/carrier", "bc:24:11:00:00:77\n0")
+	s.must("set", "100", "--net1", "virtio=BC:24:11:00:00:77")
+	s.sees("cat /sys/class/net/eth1/carrier", "1")
+	s.must("set", "100", "--delete", "net1")
+	s.sees(cards, "eth0")
 
 	// CPUs.
-	l.must("set", "100", "--vcpus", "2")
-	l.sees("nproc", "2")
-	l.refused("vcpus: hotplug problem - ", "set", "100", "--vcpus", "1")
-	if !strings.Contains(l.config(100), "[PENDING]\nvcpus: 1\n") {
-		t.Errorf("not pending:\n%s", l.config(100))
+	s.must("set", "100", "--vcpus", "2")
+	s.sees("nproc", "2")
+	s.refused("vcpus: hotplug problem - ", "set", "100", "--vcpus", "1")
+	if !strings.Contains(s.config(100), "[PENDING]\nvcpus: 1\n") {
+		t.Errorf("not pending:\n%s", s.config(100))
 	}
-	l.must("set", "100", "--revert", "vcpus")
+	s.must("set", "100", "--revert", "vcpus")
 
 	// The disc in the drive.
-	iso := l.path("var/lib/vz/template/iso/x.iso")
+	iso := s.path("var/lib/vz/template/iso/x.iso")
 	if err := os.MkdirAll(filepath.Dir(iso), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(iso, bytes.Repeat([]byte("disc"), 1<<20), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l.must("set", "100", "--ide2", "local:iso/x.iso,media=cdrom")
-	l.sees("head -c 8 /dev/sr0 2>/dev/null", "discdisc")
-	l.refused("local:iso/none.iso", "set", "100", "--ide2", "local:iso/none.iso,media=cdrom")
-	l.must("set", "100", "--ide2", "none,media=cdrom")
-	l.sees("head -c 8 /dev/sr0 2>/dev/null", "")
-	l.holds("ide2: none,media=cdrom")
+	s.must("set", "100", "--ide2", "local:iso/x.iso,media=cdrom")
+	s.sees("head -c 8 /dev/sr0 2>/dev/null", "discdisc")
+	s.refused("local:iso/none.iso", "set", "100", "--ide2", "local:iso/none.iso,media=cdrom")
+	s.must("set", "100", "--ide2", "none,media=cdrom")
+	s.sees("head -c 8 /dev/sr0 2>/dev/null", "")
+	s.holds("ide2: none,media=cdrom")
 
 	// The balloon, where the node does not move it itself.
-	l.must("set", "100", "--shares", "0")
-	l.must("set", "100", "--balloon", "128")
-	waitFor(t, func() bool { return strings.Contains(l.hmp("info balloon"), "actual=128") })
+	s.must("set", "100", "--shares", "0")
+	s.must("set", "100", "--balloon", "128")
+	waitFor(t, func() bool { return strings.Contains(s.hmp("info balloon"), "actual=128") })
 
 	// What has to wait waits, what QEMU does not know of holds at once.
-	l.must("set", "100", "--memory", "512", "--name", "renamed", "--tags", "b;a")
-	if text := l.config(100); !strings.Contains(text, "[PENDING]\nmemory: 512\n") || !strings.Contains(text, "name: renamed\n") || !strings.Contains(text, "tags: a;b\n") {
+	s.must("set", "100", "--memory", "512", "--name", "renamed", "--tags", "b;a")
+	if text := s.config(100); !strings.Contains(text, "[PENDING]\nmemory: 512\n") || !strings.Contains(text, "name: renamed\n") || !strings.Contains(text, "tags: a;b\n") {
 		t.Errorf("got\n%s", text)
 	}
-	l.must("stop", "100")
-	l.must("start", "100")
-	l.holds("memory: 512", "balloon: 128")
+	s.must("stop", "100")
+	s.must("start", "100")
+	s.holds("memory: 512", "balloon: 128")
 }
 
 // hmp asks the monitor for humans.

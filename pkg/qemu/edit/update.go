@@ -14,6 +14,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cloudinit"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
@@ -242,6 +243,10 @@ func (s *Service) settlePending(ctx context.Context, vmid id.VM, keys []string) 
 
 // plug makes changes hold in a running VM.
 func (s *Service) plug(ctx context.Context, vmid id.VM, doc *config.Doc, keys []string) error {
+	if p := plan.From(ctx); p != nil {
+		p.Stepf("change VM %d as it runs, as far as it takes: %s", vmid, strings.Join(keys, " "))
+		return nil
+	}
 	if s.Plugger == nil {
 		return nil
 	}

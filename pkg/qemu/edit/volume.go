@@ -8,6 +8,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cloudinit"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
@@ -121,7 +122,7 @@ func (s *Service) reseed(ctx context.Context, vmid id.VM, doc *config.Doc, d qem
 	if err != nil {
 		return err
 	}
-	if !running || s.Plugger == nil {
+	if !running || s.Plugger == nil || plan.From(ctx) != nil {
 		return write(ctx)
 	}
 	return s.Plugger.Reload(ctx, vmid, doc, d.Key(), write)
