@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -201,13 +202,23 @@ func explain(err error) error {
 
 // CleanTemps removes what writers killed in the middle have left beside path.
 func CleanTemps(path string) error {
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp.*"))
+	// Not by a pattern: the folder may have characters in its name that mean something there.
+	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+".tmp."
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, name := range left {
-		if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+	defer f.Close() //nolint:errcheck // only read
+	names, err := f.Readdirnames(-1)
+	errs := []error{err}
+	for _, name := range names {
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}

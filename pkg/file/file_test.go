@@ -204,7 +204,13 @@ func TestRead(t *testing.T) {
 }
 
 func TestCleanTemps(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "[x]*")
+	if err := file.CleanTemps(filepath.Join(dir, "f")); err != nil {
+		t.Error(err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{".f.tmp.123", ".g.tmp.1", "f"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)

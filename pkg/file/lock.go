@@ -153,9 +153,10 @@ func try(path string, shared bool) (*Lock, error) {
 
 // openLock does not follow a link: the folder of locks may be another user's, and what
 // the link leads to would lose its content to our signature. Nor does it wait for the
-// other end of a pipe.
+// other end of a pipe. Whoever can open a file can lock it, even to read, so it is the
+// owner's alone.
 func openLock(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 }
 
 func current(f *os.File, path string) bool {

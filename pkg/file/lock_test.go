@@ -47,6 +47,9 @@ func TestLockIsNoLink(t *testing.T) {
 func TestLockTellsTheHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "lock-100.conf")
 	held := acquire(t, path, file.LockOptions{What: "qmstart 100"})
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others can lock it too: %v, %v", info, err)
+	}
 	_, err := file.Acquire(t.Context(), path, file.LockOptions{Patience: 20 * time.Millisecond})
 	timeout, ok := errors.AsType[*file.LockTimeout](err)
 	if !ok {
