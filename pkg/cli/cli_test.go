@@ -95,6 +95,28 @@ func TestLostOutput(t *testing.T) {
 	}
 }
 
+// TestEndlessInput gives values that have no end.
+func TestEndlessInput(t *testing.T) {
+	for _, c := range []struct{ line, want string }{
+		{"create 100 --sshkeys /dev/zero", "file is too large"},
+		{"passwd 100", "password is longer than"},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			zero, err := os.Open("/dev/zero")
+			if err != nil {
+				t.Skipf("nothing without an end here: %v", err)
+			}
+			defer zero.Close()
+			var errs bytes.Buffer
+			w := toyWorld()
+			w.Args, w.In, w.Err = strings.Fields(c.line), zero, &errs
+			if got := Run(t.Context(), toyTool(), w); got != exitFailure || !strings.Contains(errs.String(), c.want) {
+				t.Errorf("exit code %d: %q", got, errs.String())
+			}
+		})
+	}
+}
+
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }

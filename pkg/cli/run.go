@@ -8,11 +8,11 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"os"
 	"strings"
 	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/term"
@@ -192,8 +192,15 @@ func (r *runner) mapped(name string, m Mapping, given string) (string, error) {
 	return text, nil
 }
 
+// maxMapped bounds files whose content is a value, and maxSecret passwords: nobody means
+// /dev/zero.
+const (
+	maxMapped = 16 << 20
+	maxSecret = 64 << 10
+)
+
 func readFile(path string) (string, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := file.Read(path, maxMapped)
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		why := errno.Error()
 		return "", fmt.Errorf("can't open '%s' - %s", path, strings.ToUpper(why[:1])+why[1:])
@@ -224,9 +231,12 @@ func (r *runner) pipedSecret() (string, error) {
 	line := ""
 	if r.world.In != nil {
 		var err error
-		line, err = bufio.NewReader(r.world.In).ReadString('\n')
+		line, err = bufio.NewReader(io.LimitReader(r.world.In, maxSecret+1)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return "", err
+		}
+		if len(line) > maxSecret {
+			return "", fmt.Errorf("password is longer than %d bytes", maxSecret)
 		}
 	}
 	if line = strings.TrimRight(line, "\r\n"); line == "" {
