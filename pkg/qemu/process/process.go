@@ -99,7 +99,18 @@ func (d Dir) isQEMU(pid int, vm id.VM) bool {
 
 // Leftovers lists the files that the processes of vm have made and left.
 func (d Dir) Leftovers(vm id.VM) ([]string, error) {
-	return filepath.Glob(filepath.Join(string(d), vm.String()+".*"))
+	entries, err := os.ReadDir(string(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var left []string
+	for _, e := range entries {
+		// Not by a pattern: the folder may have characters in its name that mean something there.
+		if strings.HasPrefix(e.Name(), vm.String()+".") {
+			left = append(left, filepath.Join(string(d), e.Name()))
+		}
+	}
+	return left, err
 }
 
 // Clear removes the files of vm, whose QEMU must be gone.
