@@ -12,12 +12,13 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
 	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/systemd"
 )
 
 // power joins what turns VMs on and off.
 func (a *App) power(runner run.Runner) *power.Service {
 	prober := &probe.Prober{Runner: runner, Cache: filepath.Join(a.Root, "var/cache/virtsmith"), Look: run.Host{}.Look}
-	return &power.Service{
+	s := &power.Service{
 		Host:      a.VMs,
 		QEMU:      prober.QEMU,
 		Net:       func() (power.Net, error) { return link.Open() },
@@ -25,6 +26,10 @@ func (a *App) power(runner run.Runner) *power.Service {
 		Ticket:    func() string { return a.env("LC_PVE_TICKET") },
 		Shutdowns: a.endShutdowns,
 	}
+	if a.Root == "/" && systemd.Running(a.Root) {
+		s.Scopes = func(ctx context.Context) (power.Scopes, error) { return systemd.Connect(ctx) }
+	}
+	return s
 }
 
 // env returns a variable of the environment that we were called with.

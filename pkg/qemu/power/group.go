@@ -18,6 +18,9 @@ const slice = "qemu.slice"
 // group makes the control group of the VM and sets its limits. On a machine without
 // control groups the VM runs without.
 func (s *Service) group(ctx context.Context, b *boot) error {
+	if s.Scopes != nil {
+		return nil // it gets a scope when it runs
+	}
 	tree, err := s.Groups()
 	if errors.Is(err, cgroup.ErrNone) {
 		return nil

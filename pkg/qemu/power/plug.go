@@ -97,6 +97,9 @@ func (s *Service) withNet(do func(Net) error) error {
 // Limit sets what a running VM may use of the processors. Where it runs without a
 // control group there is nothing to set.
 func (s *Service) Limit(ctx context.Context, vmid id.VM, conf *qemu.Config) error {
+	if s.Scopes != nil {
+		return s.limitScope(ctx, vmid, conf)
+	}
 	r, err := s.readRecord(vmid)
 	if err != nil {
 		return err

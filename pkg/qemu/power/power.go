@@ -32,6 +32,9 @@ type Service struct {
 	// Groups opens the control groups of the node; cgroup.ErrNone means that there are
 	// none to use.
 	Groups func() (*cgroup.Tree, error)
+	// Scopes connects to the systemd that owns the control groups of the node; nil where
+	// none does.
+	Scopes func(context.Context) (Scopes, error)
 	// QEMU tells what the installed QEMU for an architecture can do.
 	QEMU func(ctx context.Context, arch string) (*cmdline.Capabilities, error)
 	// Ticket returns the password that the caller of a VNC proxy has handed over.

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
@@ -24,12 +26,14 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
 	"github.com/virtsmith/virtsmith/pkg/link"
+	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
 	"github.com/virtsmith/virtsmith/pkg/qemu/process"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/dir"
+	"github.com/virtsmith/virtsmith/pkg/systemd"
 )
 
 const vmid = id.VM(100)
@@ -592,5 +596,51 @@ func TestEscape(t *testing.T) {
 		if key, _, err := Escape(text); err == nil && text != "^" {
 			t.Errorf("%q is taken as %d", text, key)
 		}
+	}
+}
+
+// fakeScopes notes what is asked of systemd.
+type fakeScopes struct{ calls []string }
+
+func (f *fakeScopes) Gone(_ context.Context, name string) error {
+	f.calls = append(f.calls, "gone "+name)
+	return nil
+}
+
+func (f *fakeScopes) StartScope(_ context.Context, s systemd.Scope) error {
+	f.calls = append(f.calls, fmt.Sprintf("start %s in %s with %v cpus, running: %v", s.Name, s.Slice, s.Limits.CPUs, syscall.Kill(s.PID, 0) == nil))
+	return nil
+}
+
+func (f *fakeScopes) Limit(_ context.Context, name string, l systemd.Limits) error {
+	f.calls = append(f.calls, fmt.Sprintf("limit %s to %v cpus", name, l.CPUs))
+	return nil
+}
+
+func (f *fakeScopes) Close() {}
+
+// Where systemd owns the control groups, QEMU gets a scope.
+func TestScope(t *testing.T) {
+	w := newWorld(t, small+"cpulimit: 1.5\n")
+	fake := &fakeScopes{}
+	w.Scopes = func(context.Context) (Scopes, error) { return fake, nil }
+	w.start()
+	if err := w.Limit(w.ctx, vmid, &qemu.Config{}); err != nil {
+		t.Error(err)
+	}
+	want := []string{"gone 100.scope", "start 100.scope in qemu.slice with 1.5 cpus, running: true", "limit 100.scope to 0 cpus"}
+	if diff := cmp.Diff(want, fake.calls); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestForcedMachine(t *testing.T) {
+	w := newWorld(t, small)
+	if err := w.Start(w.ctx, vmid, StartOptions{Machine: "q35"}); err != nil {
+		t.Fatal(err)
+	}
+	machine, _, err := w.Hardware(w.ctx, vmid)
+	if err != nil || !strings.HasPrefix(machine, "pc-q35-") {
+		t.Errorf("machine %s, %v", machine, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/qemu/hook"
 	"github.com/virtsmith/virtsmith/pkg/qmp"
@@ -67,6 +68,7 @@ func (s *Service) steps() []step {
 		{"network", s.taps},
 		{"control group", s.group},
 		{"", s.launch},
+		{"control group", s.scope},
 		{"huge pages", s.letGoPages},
 		{"load state", s.load},
 		{"", s.settle},
@@ -174,8 +176,11 @@ func (s *Service) composeBoot(ctx context.Context, b *boot) error {
 	}
 	c, err := s.compose(ctx, b.vm, b.doc.Values, func(m *cmdline.VM) {
 		m.Machine, m.CPU, m.HostMTU, m.Paused = b.Machine, b.CPU, b.HostMTU, b.Paused
-		if b.State != "" {
+		switch {
+		case b.State != "":
 			m.Incoming = "defer"
+		case b.Machine != "": // it is to be all of that machine
+			m.Config.Machine = withType(m.Config.Machine, b.Machine)
 		}
 	})
 	if err != nil {
@@ -192,6 +197,16 @@ func (s *Service) composeBoot(ctx context.Context, b *boot) error {
 		return err
 	}
 	return s.bridges(c)
+}
+
+// withType returns the settings of a machine with another type.
+func withType(m *qemu.Machine, kind string) *qemu.Machine {
+	changed := qemu.Machine{}
+	if m != nil {
+		changed = *m
+	}
+	changed.Type = &kind
+	return &changed
 }
 
 // begin opens the record. From here on, what is made is removed when the start fails.
