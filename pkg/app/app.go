@@ -120,12 +120,7 @@ func (a *App) storageConfig(ctx context.Context) (string, error) {
 
 // lock runs fn under a lock of the cluster.
 func (a *App) lock(ctx context.Context, name string, fn func(context.Context) error) error {
-	lock, err := a.Cluster.Lock(ctx, name, file.LockOptions{Patience: cluster.Patience})
-	if err != nil {
-		return err
-	}
-	defer lock.Release()
-	return fn(ctx)
+	return a.Cluster.WithLock(ctx, name, file.LockOptions{Patience: cluster.Patience}, fn)
 }
 
 // guests tells of which kind the guests of the cluster are.
