@@ -202,6 +202,41 @@ func TestCloneKilled(t *testing.T) {
 	}
 }
 
+// TestDiskMoveKilled kills the worker of a move: what it has made is an unused disk.
+func TestDiskMoveKilled(t *testing.T) {
+	t.Parallel()
+	for _, running := range []bool{false, true} {
+		t.Run(fmt.Sprintf("running=%v", running), func(t *testing.T) {
+			t.Parallel()
+			y := newYard(t)
+			y.vm()
+			if running {
+				y.start()
+			}
+			before := y.files()
+			cmd, out := y.begin("disk", "move", "100", "scsi0", "fast", "--bwlimit", "100")
+			lineOf(t, out, "allocated target volume")
+			for y.option("100", "unused0") == "" {
+			}
+			kill(t, cmd.Process.Pid)
+			if err := cmd.Wait(); err == nil {
+				t.Errorf("it succeeded: %s", out)
+			}
+			if running { // the next move clears QEMU's part away
+				y.must("disk", "move", "100", "scsi0", "local", "--format", "qcow2", "--delete", "1")
+				y.must("disk", "move", "100", "scsi0", "local", "--format", "raw", "--delete", "1")
+				y.must("stop", "100")
+				y.same(y.file("100", "scsi0"))
+				return
+			}
+			y.must("disk", "unlink", "100", "--idlist", "unused0")
+			if diff := cmp.Diff(before, y.files()); diff != "" {
+				t.Errorf("left behind (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
 // kill kills the workers that a process has started, and what those have started.
 func kill(t *testing.T, parent int) {
 	t.Helper()

@@ -77,8 +77,18 @@ func (s *Service) mirror(ctx context.Context, src Source, to Target, made id.Vol
 	if src.VM != to.VM { // an import: the source keeps what it has
 		return m.Finish(ctx)
 	}
-	return m.pivot(ctx)
+	return m.pivot(ctx, made)
 }
+
+// A doubtError says that QEMU was told to go on with a copy, and that it is not known
+// whether it has.
+type doubtError struct {
+	target id.Volume
+	err    error
+}
+
+func (e *doubtError) Error() string { return e.err.Error() }
+func (e *doubtError) Unwrap() error { return e.err }
 
 // start begins the copy of a drive and returns when it has caught up.
 func (m *Mirrors) start(ctx context.Context, src Source, to Target, made id.Volume) error {
@@ -229,7 +239,7 @@ func (m *Mirrors) job(ctx context.Context, name string) (*qmp.Job, error) {
 
 // pivot lets the VM go on with the copies. The nodes it had, which nothing uses then,
 // go with their jobs.
-func (m *Mirrors) pivot(ctx context.Context) error {
+func (m *Mirrors) pivot(ctx context.Context, made id.Volume) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -242,7 +252,7 @@ func (m *Mirrors) pivot(ctx context.Context) error {
 			return err
 		}
 		if err := m.await(ctx, job, "concluded"); err != nil {
-			return err
+			return &doubtError{made, err}
 		}
 		m.jobs = m.jobs[1:]
 		_ = m.call(ctx, "job-dismiss", map[string]any{"id": job.id}, nil)

@@ -152,8 +152,13 @@ func (s *Service) move(ctx context.Context, o Move, doc *config.Doc, d qemu.Driv
 	src := Source{VM: o.VM, Running: running, Drive: d}
 	moved, err := s.Copy(ctx, src, Target{
 		VM: o.VM, Key: o.Key, Storage: o.Storage, Format: o.Format, BWLimit: limit,
-		EFI: func() (int64, error) { return s.EFISize(doc.Values, d) },
+		EFI:       func() (int64, error) { return s.EFISize(doc.Values, d) },
+		Allocated: func(ctx context.Context, v id.Volume) error { return s.note(ctx, o.VM, doc, v, undo) },
 	}, undo)
+	if doubt, ok := errors.AsType[*doubtError](err); ok {
+		undo.Success()
+		return fmt.Errorf("%w: look which of %s and %s is newer before VM %s is started", doubt, v, doubt.target, o.VM)
+	}
 	if err != nil {
 		return err
 	}
@@ -163,6 +168,9 @@ func (s *Service) move(ctx context.Context, o Move, doc *config.Doc, d qemu.Driv
 		ctx = context.WithoutCancel(ctx)
 	}
 	if err := s.moved(ctx, o, doc, moved, v, undo); err != nil {
+		if src.mirrors() {
+			err = fmt.Errorf("%w: VM %s goes on with %s, which %s must be set to before it is started again", err, o.VM, moved.File, o.Key)
+		}
 		return err
 	}
 	undo.Success()
@@ -170,6 +178,21 @@ func (s *Service) move(ctx context.Context, o Move, doc *config.Doc, d qemu.Driv
 		s.trim(ctx, o.VM, vm.Typed(doc.Values).Agent)
 	}
 	return nil
+}
+
+// note names a new volume as unused while it is filled, so that it is not forgotten
+// when the command dies. It also shows that the configuration can be written, before a
+// running VM is changed.
+func (s *Service) note(ctx context.Context, vmid id.VM, doc *config.Doc, v id.Volume, undo *revert.List) error {
+	if plan.From(ctx) != nil {
+		return nil
+	}
+	before, noted := doc.Clone(), doc.Clone()
+	if _, err := guest.AddUnused(noted.Values, v.String()); err != nil {
+		return err
+	}
+	undo.Add("write the configuration of VM "+vmid.String(), func(ctx context.Context) error { return s.Save(ctx, vmid, before) })
+	return s.Save(ctx, vmid, noted)
 }
 
 // moved writes down where a disk has gone.
