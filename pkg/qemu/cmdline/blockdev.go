@@ -37,7 +37,8 @@ func (c *composer) blockdev(d qemu.Drive, o blockOptions) (node, error) {
 	}
 	cdrom := d.IsCDROM()
 	common := func(n node) node {
-		n["read-only"] = flag(d.ReadOnly, false) || cdrom || o.readOnly
+		// The drive of cloud-init is read-only by its device alone: QEMU makes snapshots of it.
+		n["read-only"] = flag(d.ReadOnly, false) || d.IsDisc() || o.readOnly
 		if !cdrom {
 			n["discard"] = map[bool]string{true: "unmap", false: "ignore"}[str(d.Discard, "") == "on"]
 			n["detect-zeroes"] = detectZeroes(d)
