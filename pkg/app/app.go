@@ -25,6 +25,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/qemu/process"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	storagetypes "github.com/virtsmith/virtsmith/pkg/storage/all"
 	"github.com/virtsmith/virtsmith/pkg/task"
@@ -67,6 +68,10 @@ func FromOS() (Host, error) {
 			return Host{}, fmt.Errorf("name of this node: %w", err)
 		}
 		h.Node, _, _ = strings.Cut(name, ".")
+	}
+	// It becomes part of paths.
+	if err := schema.CheckFormat("pve-node", h.Node); err != nil {
+		return Host{}, fmt.Errorf("name of this node, %q: %w; set VIRTSMITH_NODE", h.Node, err)
 	}
 	return h, nil
 }

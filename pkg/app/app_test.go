@@ -36,3 +36,13 @@ func TestRootOfOthers(t *testing.T) {
 		t.Errorf("others are told %q, want %s", told, dir)
 	}
 }
+
+// TestNodeName: the name of the node is part of paths, which must not leave the root.
+func TestNodeName(t *testing.T) {
+	for name, ok := range map[string]bool{"pve1": true, "..": false, "../../etc": false, "a/b": false, "a.b": false, "a b": false} {
+		t.Setenv("VIRTSMITH_NODE", name)
+		if _, err := app.FromOS(); (err == nil) != ok || !ok && !strings.Contains(err.Error(), "VIRTSMITH_NODE") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
