@@ -175,6 +175,21 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
+// TestWriteNoMoreThanIsRead: a file that could not be read again is not written.
+func TestWriteNoMoreThanIsRead(t *testing.T) {
+	c := world(t, nil)
+	text := bytes.Repeat([]byte("x"), 1<<20)
+	if err := c.WriteGuest(t.Context(), cluster.VM, 100, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WriteGuest(t.Context(), cluster.VM, 100, append(text, 'x')); !errors.Is(err, file.ErrTooLarge) {
+		t.Errorf("error %v", err)
+	}
+	if got, err := c.ReadGuest(t.Context(), cluster.VM, 100); err != nil || len(got) != len(text) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
 // TestKilledWriter: what a writer that was killed has left goes with the next write.
 func TestKilledWriter(t *testing.T) {
 	const left, other = "etc/pve/nodes/pve1/qemu-server/.100.conf.tmp.1", "etc/pve/nodes/pve1/qemu-server/.101.conf.tmp.1"

@@ -48,6 +48,9 @@ func (c *Client) ReadOptional(ctx context.Context, name string) ([]byte, error) 
 // included. In a dry run it tells the difference instead.
 func (c *Client) WriteFile(ctx context.Context, name string, data []byte) error {
 	path := c.Path(name)
+	if len(data) > fileLimit { // nobody could read it again
+		return fmt.Errorf("write %s: %w: more than %d bytes", path, file.ErrTooLarge, fileLimit)
+	}
 	if p := plan.From(ctx); p != nil {
 		old, err := c.ReadOptional(ctx, name)
 		if err != nil {
