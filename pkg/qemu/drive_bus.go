@@ -23,6 +23,15 @@ type VirtIO struct{ DriveOptions }
 // Describe leaves the options that an IDE drive has.
 func (IDE) Describe(s *schema.Schema) { keepBus(s, "ide") }
 
+// CDROM is the value of cdrom, which stands for ide2.
+type CDROM struct{ DriveOptions }
+
+// Describe leaves the options that an IDE drive has, but for the import of a disk.
+func (CDROM) Describe(s *schema.Schema) {
+	keepBus(s, "ide")
+	delete(s.Keys, "import-from")
+}
+
 // Describe leaves the options that a SATA drive has.
 func (SATA) Describe(s *schema.Schema) { keepBus(s, "sata") }
 

@@ -141,7 +141,7 @@ func (c *Config) MergeCDROM() {
 	if c.CDROM == nil {
 		return
 	}
-	ide := map[int]IDE{2: *c.CDROM}
+	ide := map[int]IDE{2: {c.CDROM.DriveOptions}}
 	for n, drive := range c.IDE {
 		if n != 2 {
 			ide[n] = drive

@@ -48,7 +48,7 @@ func Tool() cli.Tool {
 					Mapping: map[string]cli.Mapping{"password": {Secret: true}}, Print: printNothing,
 				},
 			}},
-			"import":       {Method: "vm_import", Args: []string{"vmid", "source"}, Mapping: secrets()},
+			"import":       {Method: "vm_import", Args: []string{"vmid", "source"}},
 			"importdisk":   {Alias: "disk import"},
 			"importovf":    {Method: "importovf", Args: []string{"vmid", "manifest", "storage"}},
 			"list":         {Method: "GET /nodes/{node}/qemu", Fixed: here(), Print: printList},
