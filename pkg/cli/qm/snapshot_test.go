@@ -29,6 +29,7 @@ const labConfig = `agent: 1
 boot: order=virtio0
 cores: 1
 cpu: qemu64
+ide2: local:100/vm-100-cloudinit.qcow2,media=cdrom
 kvm: 0
 memory: 256
 name: lab
@@ -64,6 +65,7 @@ func newLab(t *testing.T, config string) *lab {
 	}
 	command(t, "qemu-img", "convert", "-O", "qcow2", disk, images+"/vm-100-disk-0.qcow2")
 	command(t, "qemu-img", "create", "-q", "-f", "qcow2", images+"/vm-100-disk-1.qcow2", "64M")
+	command(t, "qemu-img", "create", "-q", "-f", "qcow2", images+"/vm-100-cloudinit.qcow2", "4M")
 	if err := os.WriteFile(conf+"/100.conf", []byte(config), 0o640); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +209,7 @@ func (l *lab) images(t *testing.T) []string {
 	return found
 }
 
-// holds tells of what a snapshot would leave behind: the names of inner snapshots, a lock, a
+// left tells of what a snapshot would leave behind: the names of inner snapshots, a lock, a
 // volume with memory, a guest that stands still.
 func (l *lab) left(t *testing.T) []string {
 	t.Helper()
@@ -224,7 +226,7 @@ func (l *lab) left(t *testing.T) []string {
 	if strings.Contains(l.config(t), "\n[") {
 		left = append(left, "a section")
 	}
-	if len(l.images(t)) != 2 {
+	if len(l.images(t)) != 3 {
 		left = append(left, l.images(t)...)
 	}
 	if _, err := os.Stat(string(l.dir) + "/100.hold"); err == nil {
@@ -502,6 +504,75 @@ func (l *lab) killWorker(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			t.Error(err)
 		}
+	}
+}
+
+// What a dead command has left standing goes on with the next one that is about snapshots.
+func TestSnapshotHeals(t *testing.T) {
+	l := newLab(t, labConfig)
+	l.boot(t)
+	var count int
+	l.sh(t, "echo works >/data/file")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	a, err := qmp.DialAgent(ctx, l.dir.Agent(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Call(ctx, "guest-fsfreeze-freeze", nil, &count); err != nil || count == 0 {
+		t.Fatalf("freeze: %d, %v", count, err)
+	}
+	a.Close()
+	l.ask(t, "stop", nil)
+	if err := os.WriteFile(string(l.dir)+"/100.hold", []byte(`{"frozen":true,"runs":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.fails(t, "snapshot 's1' does not exist", "delsnapshot", "100", "s1")
+	l.leavesNothing(t)
+	l.sh(t, "echo still >/data/file; sync")
+}
+
+// A VM that is paused stays so, with its memory saved too.
+func TestSnapshotOfPaused(t *testing.T) {
+	l := newLab(t, labConfig)
+	l.boot(t)
+	l.ask(t, "stop", nil)
+	for i, ram := range []string{"0", "1"} {
+		name := "s" + strconv.Itoa(i)
+		l.do(t, "snapshot", "100", name, "--vmstate", ram)
+		if s := l.runState(t); s != "paused" {
+			t.Errorf("after the snapshot with vmstate=%s the VM is %s", ram, s)
+		}
+		l.do(t, "delsnapshot", "100", name)
+	}
+	l.ask(t, "cont", nil)
+	l.leavesNothing(t)
+	l.sh(t, "echo works >/data/file; sync")
+}
+
+// A dry run tells what would be, and does none of it.
+func TestSnapshotDry(t *testing.T) {
+	l := newLab(t, labConfig)
+	l.boot(t)
+	before := l.config(t)
+	for _, ram := range []string{"0", "1"} {
+		out := l.do(t, "snapshot", "100", "s1", "--vmstate", ram, "--dry-run")
+		for _, text := range []string{"+[s1]", "blockdev-snapshot-internal-sync"} {
+			if !strings.Contains(out, text) {
+				t.Errorf("vmstate=%s: no %q in:\n%s", ram, text, out)
+			}
+		}
+	}
+	if l.config(t) != before {
+		t.Errorf("a dry run has changed the configuration to:\n%s", l.config(t))
+	}
+	l.leavesNothing(t)
+	l.do(t, "snapshot", "100", "s1", "--vmstate", "1")
+	before = l.config(t)
+	l.do(t, "rollback", "100", "s1", "--dry-run")
+	l.do(t, "delsnapshot", "100", "s1", "--dry-run")
+	if l.config(t) != before || l.runState(t) != "running" || len(l.images(t)) != 4 {
+		t.Errorf("a dry run has changed something: %v\n%s", l.images(t), l.config(t))
 	}
 }
 

@@ -16,8 +16,9 @@ import (
 // machine is one VM as the steps of a snapshot see it.
 type machine struct {
 	*Service
-	vmid  id.VM
-	state *saving // the memory that is being saved
+	vmid    id.VM
+	state   *saving // the memory that is being saved
+	stopped bool    // in a dry run: it would be
 }
 
 var (
@@ -26,7 +27,12 @@ var (
 )
 
 // Running tells whether the VM runs. It implements [guest.Snapshotter], as the others here do.
-func (m *machine) Running(context.Context) (bool, error) { return m.Host.Running(m.vmid) }
+func (m *machine) Running(context.Context) (bool, error) {
+	if m.stopped {
+		return false, nil
+	}
+	return m.Host.Running(m.vmid)
+}
 
 // stopPatience is how long QEMU may take to go before a rollback.
 const stopPatience = 5 * time.Second
@@ -37,6 +43,7 @@ func (m *machine) Stop(ctx context.Context) error {
 	if err != nil || !running {
 		return err
 	}
+	m.stopped = plan.From(ctx) != nil
 	return m.Power.StopLocked(ctx, m.vmid, power.StopOptions{Force: true, Timeout: new(stopPatience)})
 }
 

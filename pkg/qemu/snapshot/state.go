@@ -110,6 +110,10 @@ func (m *machine) RemoveState(ctx context.Context, snap schema.Params) error {
 
 // Resume starts the VM from the memory that was saved.
 func (m *machine) Resume(ctx context.Context, doc *config.Doc, snap schema.Params) error {
+	if p := plan.From(ctx); p != nil {
+		p.Stepf("start VM %d from %s", m.vmid, snap["vmstate"])
+		return nil
+	}
 	o := power.StartOptions{State: snap["vmstate"], Machine: snap["runningmachine"], CPU: snap["runningcpu"]}
 	if o.Machine == "" {
 		o.Machine = snap["machine"] // as it was noted before there was runningmachine
