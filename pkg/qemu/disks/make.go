@@ -177,7 +177,12 @@ func (s *Service) makeEFI(ctx context.Context, r Request, d qemu.Drive, storeid 
 		return v, 0, err
 	}
 	s.toFree(undo, v)
-	if err := s.Storage.Convert(ctx, fw.Vars, v.String(), storage.ConvertOptions{}); err != nil {
+	from, done, err := s.enrolled(ctx, fw.Vars, d)
+	if err != nil {
+		return v, 0, err
+	}
+	defer done()
+	if err := s.Storage.Convert(ctx, from, v.String(), storage.ConvertOptions{}); err != nil {
 		return v, 0, err
 	}
 	return v, s.sizeOf(ctx, v, fw.VarsSize), nil

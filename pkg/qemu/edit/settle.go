@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
@@ -136,8 +137,11 @@ func (s *settler) password(text string) (string, error) {
 
 func (s *settler) cpu(ctx context.Context, text string) error {
 	var c qemu.CPU
-	if err := schema.Parse(text, &c); err != nil || c.Type == nil {
+	if err := schema.Parse(text, &c); err != nil {
 		return nil //nolint:nilerr // the schema has told of it
+	}
+	if err := checkFlags(c); err != nil || c.Type == nil {
+		return err
 	}
 	name, custom := qemu.CustomCPU(*c.Type)
 	if !custom {
@@ -148,6 +152,21 @@ func (s *settler) cpu(ctx context.Context, text string) error {
 		err = api.BadParam("cpu", "invalid format - Custom cputype '%s' not found\n", name)
 	}
 	return err
+}
+
+// checkFlags refuses flags that only custom models may set: on a VM they would be left
+// out when it starts.
+func checkFlags(c qemu.CPU) error {
+	if c.Flags == nil {
+		return nil
+	}
+	allowed := qemu.CPUFlags()
+	for flag := range strings.SplitSeq(*c.Flags, ";") {
+		if len(flag) > 1 && !slices.Contains(allowed, flag[1:]) {
+			return api.BadParam("cpu", "invalid format - VM-specific CPU flags must be a subset of: %s\n", strings.Join(allowed, ", "))
+		}
+	}
+	return nil
 }
 
 func (s *settler) checkHook(ctx context.Context, volume string) error {
