@@ -24,8 +24,10 @@ func (s *Service) CheckUntrusted(ctx context.Context, path, format string) error
 		Backing string `json:"backing-filename"`
 		Special struct {
 			Data struct {
-				File    string            `json:"data-file"`
-				Extents []json.RawMessage `json:"extents"`
+				File    string `json:"data-file"`
+				Extents []struct {
+					File string `json:"filename"`
+				} `json:"extents"`
 			} `json:"data"`
 		} `json:"format-specific"`
 	}
@@ -39,6 +41,11 @@ func (s *Service) CheckUntrusted(ctx context.Context, path, format string) error
 		return fmt.Errorf("image '%s' from an untrusted source references a data file: '%s'", path, said.Special.Data.File)
 	case len(said.Special.Data.Extents) > 1:
 		return fmt.Errorf("image '%s' from an untrusted source has more than one extent", path)
+	}
+	for _, extent := range said.Special.Data.Extents {
+		if extent.File != path {
+			return fmt.Errorf("image '%s' from an untrusted source references a data file: '%s'", path, extent.File)
+		}
 	}
 	return nil
 }

@@ -225,6 +225,21 @@ func TestDiskCreateImport(t *testing.T) {
 	y.refuses("cannot import from", "create", "102", "--scsi0", "local:1", "--scsi1", "local:0,import-from=fast:100/none.raw")
 }
 
+// An image from outside must not bring files of the node into a guest.
+func TestDiskImportUntrusted(t *testing.T) {
+	t.Parallel()
+	y := newYard(t)
+	secret, folder := y.path("secret.raw"), y.path("var/lib/vz/import")
+	y.write("secret.raw", strings.Repeat("secret\n", 1<<14))
+	y.write("var/lib/vz/import/flat.vmdk", "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\n"+
+		"RW 128 FLAT \""+secret+"\" 0\n\nddb.adapterType = \"ide\"\nddb.geometry.cylinders = \"2\"\nddb.geometry.heads = \"16\"\nddb.geometry.sectors = \"63\"\n")
+	command(t, "qemu-img", "create", "-q", "-f", "qcow2", "-b", secret, "-F", "raw", filepath.Join(folder, "backed.qcow2"))
+	command(t, "qemu-img", "create", "-q", "-f", "qcow2", "-o", "data_file="+filepath.Join(folder, "data"), filepath.Join(folder, "data.qcow2"), "1M")
+	for name, why := range map[string]string{"flat.vmdk": "extent", "backed.qcow2": "backing file", "data.qcow2": "data file"} {
+		y.refuses(why, "create", "100", "--scsi0", "local:0,import-from=local:import/"+name)
+	}
+}
+
 // start starts VM 100, whose guest finds nothing to boot.
 func (y *yard) start() {
 	y.t.Helper()

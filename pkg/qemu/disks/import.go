@@ -93,6 +93,9 @@ func (s *Service) importVolume(ctx context.Context, v id.Volume, to Target, wish
 	}
 	to.BWLimit = limit
 	n, err := s.Storage.Parse(ctx, v)
+	if err == nil && n.Content == storage.Imports { // anybody who may upload has put it there
+		err = s.checkUntrusted(ctx, v, n.Format)
+	}
 	if err != nil {
 		return qemu.Drive{}, err
 	}
@@ -108,6 +111,15 @@ func (s *Service) importVolume(ctx context.Context, v id.Volume, to Target, wish
 		return s.Copy(ctx, src, to, undo)
 	}
 	return s.importOwned(ctx, src, to, undo)
+}
+
+// checkUntrusted refuses an image that would make us read files of the node.
+func (s *Service) checkUntrusted(ctx context.Context, v id.Volume, format string) error {
+	path, err := s.Storage.Path(ctx, v, "")
+	if err != nil {
+		return err
+	}
+	return s.Storage.CheckUntrusted(ctx, path, format)
 }
 
 // owner returns the VM of that number, 0 where there is none. It has to be on this
