@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
@@ -100,6 +101,21 @@ func (c *Client) ReadGuestOn(ctx context.Context, node id.Node, kind Kind, vmid 
 func (c *Client) WriteGuest(ctx context.Context, kind Kind, vmid id.VM, text []byte) error {
 	c.cleanGuest(ctx, kind, vmid)
 	return c.WriteFile(ctx, GuestFile(c.Node, kind, vmid), text)
+}
+
+// CheckChangeable returns why the configuration file of a guest of our node cannot be
+// changed now. It is for those that do before what cannot be undone. The caller holds
+// the guest's lock. A full disk is no reason: what is to be done may make room.
+func (c *Client) CheckChangeable(ctx context.Context, kind Kind, vmid id.VM) error {
+	if plan.From(ctx) != nil {
+		return nil
+	}
+	c.cleanGuest(ctx, kind, vmid)
+	err := file.CheckWritable(c.Path(GuestFile(c.Node, kind, vmid)))
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return nil
+	}
+	return readOnly(err)
 }
 
 // cleanGuest removes what commands that were killed while they wrote the guest's file

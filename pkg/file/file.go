@@ -85,6 +85,20 @@ func WriteFunc(path string, perm fs.FileMode, fill func(io.Writer) error) error 
 	return nil
 }
 
+// CheckWritable returns why [Write] could not replace the file at path. It leaves all as
+// it was.
+func CheckWritable(path string) error {
+	path, err := target(path)
+	if err != nil {
+		return err
+	}
+	tmp, err := temp(path, 0o600)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, explain(err))
+	}
+	return errors.Join(tmp.Close(), os.Remove(tmp.Name()))
+}
+
 // Create writes a file that must not exist yet, or fails with fs.ErrExist. Of
 // several callers at once exactly one succeeds, and a reader never sees a part.
 func Create(path string, data []byte, perm fs.FileMode) error {

@@ -279,3 +279,17 @@ func TestCopyStops(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestCheckWritable(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := file.CheckWritable(path); err != nil {
+		t.Error(err)
+	}
+	if err := file.CheckWritable(filepath.Join(dir, "no", "f")); err == nil {
+		t.Error("there is no such folder")
+	}
+	if names, err := os.ReadDir(dir); len(names) > 0 || err != nil {
+		t.Errorf("left: %v, %v", names, err)
+	}
+}

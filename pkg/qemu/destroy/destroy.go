@@ -78,6 +78,9 @@ func (s *Service) Destroy(ctx context.Context, o Options) error {
 		if err := s.checkBases(ctx, doc); err != nil {
 			return err
 		}
+		if err := s.Cluster.CheckChangeable(ctx, cluster.VM, o.VM); err != nil {
+			return err
+		}
 		return s.destroy(ctx, o, doc)
 	})
 }

@@ -83,6 +83,10 @@ func (s *Service) grow(ctx context.Context, o Resize, d qemu.Drive) (int64, erro
 	if err != nil {
 		return 0, err
 	}
+	// What has grown does not shrink again.
+	if err := s.Cluster.CheckChangeable(ctx, cluster.VM, o.VM); err != nil {
+		return 0, err
+	}
 	whole := (size + 1023) &^ 1023 // volumes are made of whole KiB
 	if err := s.Storage.Resize(ctx, v, whole, running); err != nil {
 		return 0, err
