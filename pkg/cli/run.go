@@ -105,8 +105,8 @@ func (r *runner) fail(err error, c *command) int {
 	if e, ok := errors.AsType[*api.Error](err); ok && e.Status == http.StatusBadRequest {
 		fmt.Fprintln(r.world.Err, c.usage())
 	}
-	var coded interface{ ExitCode() int }
-	if errors.As(err, &coded) {
+	// Not what err wraps: the exit code of a program that we ran is not ours.
+	if coded, ok := err.(interface{ ExitCode() int }); ok { //nolint:errorlint // see above
 		return coded.ExitCode()
 	}
 	return exitFailure
