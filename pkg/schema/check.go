@@ -84,7 +84,7 @@ func scalar(v any) string {
 
 // checkText adds to faults what is wrong with text as the value at path. Of a property
 // string it returns the parts, so that nobody takes it apart twice.
-func (s *Schema) checkText(path, text string, faults Faults) (parts Params) {
+func (s *Schema) checkText(path, text string, faults Faults) (p parts) {
 	switch s.Type {
 	case "boolean":
 		if _, ok := ParseBool(text); !ok {
@@ -112,13 +112,13 @@ func (s *Schema) checkText(path, text string, faults Faults) (parts Params) {
 		faults.add(path, "type check ('object') failed - got '%s'", text)
 		return nil
 	}
-	parts, err := s.checkFormat(path, text)
+	p, err := s.checkFormat(path, text)
 	if err != nil {
 		faults.add(path, "invalid format - %s", err)
 		return nil
 	}
 	s.checkBounds(path, text, faults)
-	return parts
+	return p
 }
 
 // checkBounds checks what comes after type and format: pattern, length, range and
@@ -155,10 +155,10 @@ func (s *Schema) checkBounds(path, text string, faults Faults) {
 
 // checkFormat checks text against the property string, the named format and the
 // check of s. The text of the error ends in a newline, as upstream's do.
-func (s *Schema) checkFormat(path, text string) (parts Params, err error) {
+func (s *Schema) checkFormat(path, text string) (p parts, err error) {
 	switch {
 	case s.Keys != nil:
-		parts, err = s.parseAt(path, text)
+		p, err = s.parseAt(path, text)
 	case s.Format != "":
 		if err = checkListed(s.Format, text, s.Verify); err != nil {
 			return nil, withNewline(err)
@@ -171,7 +171,7 @@ func (s *Schema) checkFormat(path, text string) (parts Params, err error) {
 	if err != nil {
 		return nil, withNewline(err)
 	}
-	return parts, nil
+	return p, nil
 }
 
 func withNewline(err error) error { return errors.New(strings.TrimSuffix(err.Error(), "\n") + "\n") }

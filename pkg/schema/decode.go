@@ -110,17 +110,17 @@ func (f *Field) set(v reflect.Value, name string, member int, text string) error
 
 // store parses text, which has been checked, into v. The parts are those of a property
 // string, nil where it was not taken apart yet.
-func (s *Schema) store(v reflect.Value, text string, parts Params) error {
+func (s *Schema) store(v reflect.Value, text string, p parts) error {
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		return s.store(v.Elem(), text, parts)
+		return s.store(v.Elem(), text, p)
 	case reflect.Struct:
-		if parts != nil {
-			return storeParts(v, parts)
+		if p != nil {
+			return storeParts(v, p)
 		}
 		return s.storeKeys(v, text)
 	case reflect.Slice:
@@ -156,26 +156,26 @@ func (s *Schema) store(v reflect.Value, text string, parts Params) error {
 
 // storeKeys parses a property string into struct v.
 func (s *Schema) storeKeys(v reflect.Value, text string) error {
-	parts, err := TypeOf(v.Type()).keys.split(text)
+	p, err := TypeOf(v.Type()).keys.split(text)
 	if err != nil {
 		return err
 	}
-	return storeParts(v, parts)
+	return storeParts(v, p)
 }
 
 // storeParts parses the parts of a property string into struct v.
-func storeParts(v reflect.Value, parts Params) error {
+func storeParts(v reflect.Value, p parts) error {
 	t := TypeOf(v.Type())
-	for name, part := range parts {
-		f, member := t.Lookup(name)
+	for _, part := range p {
+		f, member := t.Lookup(part.name)
 		if f == nil {
-			return fmt.Errorf("unknown key '%s'", name)
+			return fmt.Errorf("unknown key '%s'", part.name)
 		}
 		if member >= 0 {
-			return fmt.Errorf("key '%s' is a family", name)
+			return fmt.Errorf("key '%s' is a family", part.name)
 		}
-		if err := f.Schema.store(v.FieldByIndex(f.index), part, nil); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if err := f.Schema.store(v.FieldByIndex(f.index), part.value, nil); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
 	return nil

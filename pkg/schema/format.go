@@ -35,7 +35,7 @@ func formatOf(name string) func(string) error {
 	case "dns-name":
 		return matching(`([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?`, "value does not look like a valid DNS name")
 	case "mac-addr":
-		return matching(`(?i:[a-f0-9][02468ace](:[a-f0-9]{2}){5})`, "value does not look like a valid unicast MAC address")
+		return checkMAC
 	case "mac-prefix":
 		return matching(`(?i:[a-f0-9][02468ace](:[a-f0-9]{2}){0,2}(:[a-f0-9]?)?)`, "value is not a valid unicast MAC address prefix")
 	case "email":
@@ -43,9 +43,9 @@ func formatOf(name string) func(string) error {
 	case "email-or-username":
 		return matching(`[\w+\-~]+(\.[\w+\-~]+)*(@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*)?`, "value does not look like a valid email address or user name")
 	case "pve-bridge-id":
-		return naming(`[-_.\w\d]+`, "invalid bridge ID '%s'")
+		return checkBridgeID
 	case "pve-storage-id":
-		return naming(`(?i:[a-z][a-z0-9\-_.]*[a-z0-9])`, "storage ID '%s' contains illegal characters")
+		return checkStorageID
 	case "acme-plugin-id":
 		return naming(`(?i:[a-z][a-z0-9\-_.]*[a-z0-9])`, "ACME plugin ID '%s' contains illegal characters")
 	case "pve-volume-id":
@@ -196,9 +196,62 @@ func checkVMID(text string) error {
 	return nil
 }
 
+// The formats that configurations have most are looked at by hand: a list of
+// thousands of guests checks each many times.
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func checkBridgeID(text string) error {
+	ok := text != ""
+	for i := 0; i < len(text) && ok; i++ {
+		c := text[i]
+		ok = isLetter(c) || isDigit(c) || c == '-' || c == '_' || c == '.'
+	}
+	if !ok {
+		return fmt.Errorf("invalid bridge ID '%s'", text)
+	}
+	return nil
+}
+
+func isStorageID(text string) bool {
+	ok := len(text) > 1 && isLetter(text[0])
+	for i := 1; i < len(text) && ok; i++ {
+		c := text[i]
+		ok = isLetter(c) || isDigit(c) || i < len(text)-1 && (c == '-' || c == '_' || c == '.')
+	}
+	return ok
+}
+
+func checkStorageID(text string) error {
+	if !isStorageID(text) {
+		return fmt.Errorf("storage ID '%s' contains illegal characters", text)
+	}
+	return nil
+}
+
+func checkMAC(text string) error {
+	ok := len(text) == 17
+	for i := 0; i < len(text) && ok; i++ {
+		switch c := text[i]; {
+		case i%3 == 2:
+			ok = c == ':'
+		case i == 1: // the lowest bit is for groups
+			ok = strings.IndexByte("02468aceACE", c) >= 0
+		default:
+			ok = isDigit(c) || isLetter(c) && c|0x20 <= 'f'
+		}
+	}
+	if !ok {
+		return errors.New("value does not look like a valid unicast MAC address")
+	}
+	return nil
+}
+
 func checkVolumeID(text string) error {
 	storeid, name, ok := strings.Cut(text, ":")
-	if !ok || name == "" || CheckFormat("pve-storage-id", storeid) != nil {
+	if !ok || name == "" || !isStorageID(storeid) {
 		return fmt.Errorf("unable to parse volume ID '%s'", text)
 	}
 	return nil
