@@ -16,8 +16,10 @@ func here() schema.Params { return schema.Params{"node": cli.LocalNode} }
 // Tool returns qm.
 func Tool() cli.Tool {
 	return cli.Tool{
-		Name: "qm",
-		Doc:  "Manage virtual machines.",
+		Name:     "qm",
+		Doc:      "Manage virtual machines.",
+		Examples: examples(),
+		Files:    files(),
 		Commands: cli.Commands{
 			"agent":   {Alias: "guest cmd"},
 			"cleanup": {Method: "cleanup", Args: []string{"vmid", "clean-shutdown", "guest-requested"}, Fixed: here()},
