@@ -2,11 +2,14 @@ package probe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
@@ -63,6 +66,9 @@ func (p *Prober) ask(ctx context.Context, path, arch string) (*cmdline.Capabilit
 	}
 	if c.Version == "" {
 		return nil, fmt.Errorf("ask QEMU what it can do: %s did not tell its version: %s", path, clean(out.String()[:min(out.Len(), 200)]))
+	}
+	if err := checkAge(c); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -128,6 +134,18 @@ func questions(c *cmdline.Capabilities, arch string) []question {
 		list[i].id = fmt.Sprint(i)
 	}
 	return list
+}
+
+// checkAge refuses a QEMU before [oldest].
+func checkAge(c *cmdline.Capabilities) error {
+	part := func(text string, i int) int {
+		n, _ := strconv.Atoi(strings.Split(text, ".")[i]) // version has made it of numbers
+		return n
+	}
+	if cmp.Or(cmp.Compare(part(c.Version, 0), part(oldest, 0)), cmp.Compare(part(c.Version, 1), part(oldest, 1))) < 0 {
+		return fmt.Errorf("%w: %s is version %s, and %s or later is needed", ErrTooOld, c.Binary, c.Version, oldest)
+	}
+	return nil
 }
 
 func version(c *cmdline.Capabilities, raw json.RawMessage) error {

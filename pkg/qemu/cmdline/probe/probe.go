@@ -33,8 +33,15 @@ type Prober struct {
 	Look func(name string) (string, error)
 }
 
-// ErrMissing is the error where there is no QEMU for an architecture.
-var ErrMissing = errors.New("QEMU is not installed")
+var (
+	// ErrMissing is the error where there is no QEMU for an architecture.
+	ErrMissing = errors.New("QEMU is not installed")
+	// ErrTooOld is the error of a QEMU that command lines are not made for.
+	ErrTooOld = errors.New("QEMU is too old")
+)
+
+// oldest is the first version of QEMU that command lines are made for.
+const oldest = "7.2"
 
 // programs lists what QEMU may be called.
 func programs(arch string) []string {
