@@ -67,6 +67,9 @@ func (m *machine) setNet(ctx context.Context, key, value string) error {
 		return err
 	}
 	if !sameCard(old, next) {
+		if err := m.mayHave(key, value, next); err != nil {
+			return err
+		}
 		if err := m.removeNet(ctx, key); err != nil {
 			return err
 		}
@@ -74,6 +77,17 @@ func (m *machine) setNet(ctx context.Context, key, value string) error {
 		return m.addNet(ctx, key, value)
 	}
 	return m.setCable(ctx, key, old, next)
+}
+
+// mayHave tells whether the VM can have a card at all, before it loses the one it has.
+func (m *machine) mayHave(key, value string, card qemu.Net) error {
+	if card.Bridge != nil && m.host.BridgeMTU != nil {
+		if _, err := m.host.BridgeMTU(*card.Bridge); err != nil {
+			return fmt.Errorf("netdev %s: %w", key, err)
+		}
+	}
+	_, err := m.plug(key, value)
+	return err
 }
 
 // sameCard tells whether the guest sees the same card, wired in the same way.

@@ -170,6 +170,7 @@ func (s *Service) composeBoot(ctx context.Context, b *boot) error {
 		api.Printf(ctx, "Resuming suspended VM\n")
 		b.State = b.doc.Values["vmstate"]
 		b.Machine, b.CPU = b.doc.Values["runningmachine"], b.doc.Values["runningcpu"]
+		b.HostMTU = ParseHostMTU(b.doc.Values["running-nets-host-mtu"])
 		if b.State == "" {
 			return fmt.Errorf("VM %d is suspended, but its state is not noted: 'qm unlock %d' gives it up", b.vm, b.vm)
 		}

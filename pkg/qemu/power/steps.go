@@ -125,14 +125,13 @@ func Plug(net Net, t cmdline.Tap) error {
 	return nil
 }
 
-// JoinOf says where the device of a network card belongs.
+// JoinOf says where the device of a network card belongs. It has the MTU of the bridge,
+// also where the guest is told a smaller one: a bridge takes on the smallest MTU of its
+// ports, and with it the cards of all others.
 func JoinOf(t cmdline.Tap) (link.Join, error) {
 	j := link.Join{Bridge: *t.Net.Bridge, Firewall: t.Net.Firewall != nil && *t.Net.Firewall}
 	if t.Net.Tag != nil {
 		j.Tag = *t.Net.Tag
-	}
-	if t.Net.MTU != nil && *t.Net.MTU > 1 {
-		j.MTU = *t.Net.MTU
 	}
 	if t.Net.Trunks == nil {
 		return j, nil

@@ -90,6 +90,9 @@ func (s *Service) suspend(ctx context.Context, vmid id.VM, doc *config.Doc, stor
 	if cpu != "" {
 		doc.Values["runningcpu"] = cpu
 	}
+	if sizes := s.HostMTU(vmid); sizes != "" {
+		doc.Values["running-nets-host-mtu"] = sizes
+	}
 	if err := s.Save(ctx, vmid, doc); err != nil {
 		return err
 	}

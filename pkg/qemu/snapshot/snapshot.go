@@ -34,6 +34,8 @@ type Power interface {
 	StateStorage(ctx context.Context, values schema.Params) id.Storage
 	// Hardware tells as what a VM runs.
 	Hardware(ctx context.Context, vmid id.VM) (machine, cpu string, err error)
+	// HostMTU tells the MTU of its network cards, as running-nets-host-mtu has it.
+	HostMTU(vmid id.VM) string
 }
 
 // A Service does it for the VMs of a node.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +47,7 @@ func (m *machine) SaveState(ctx context.Context, doc *config.Doc, snap schema.Pa
 	if cpu != "" {
 		snap["runningcpu"] = cpu
 	}
-	if sizes := m.hostMTU(); sizes != "" {
+	if sizes := m.Power.HostMTU(m.vmid); sizes != "" {
 		snap["running-nets-host-mtu"] = sizes
 	}
 	return nil
@@ -69,36 +68,6 @@ func (m *machine) checkState(ctx context.Context) error {
 	return nil
 }
 
-// hostMTU returns the MTU that the cards of the running VM were told, by card.
-func (m *machine) hostMTU() string {
-	pid, err := m.Dir.Running(m.vmid)
-	if err != nil || pid == 0 {
-		return ""
-	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
-		return ""
-	}
-	var sizes []string
-	for word := range strings.SplitSeq(string(text), "\x00") {
-		var card, mtu string
-		for option := range strings.SplitSeq(word, ",") {
-			key, value, _ := strings.Cut(option, "=")
-			switch key {
-			case "id":
-				card = value
-			case "host_mtu":
-				mtu = value
-			}
-		}
-		if mtu != "" && strings.HasPrefix(card, "net") {
-			sizes = append(sizes, card+"="+mtu)
-		}
-	}
-	slices.Sort(sizes)
-	return strings.Join(sizes, ",")
-}
-
 // RemoveState removes the volume with the memory.
 func (m *machine) RemoveState(ctx context.Context, snap schema.Params) error {
 	volume, err := id.ParseVolume(snap["vmstate"])
@@ -114,18 +83,9 @@ func (m *machine) Resume(ctx context.Context, doc *config.Doc, snap schema.Param
 		p.Stepf("start VM %d from %s", m.vmid, snap["vmstate"])
 		return nil
 	}
-	o := power.StartOptions{State: snap["vmstate"], Machine: snap["runningmachine"], CPU: snap["runningcpu"]}
+	o := power.StartOptions{State: snap["vmstate"], Machine: snap["runningmachine"], CPU: snap["runningcpu"], HostMTU: power.ParseHostMTU(snap["running-nets-host-mtu"])}
 	if o.Machine == "" {
 		o.Machine = snap["machine"] // as it was noted before there was runningmachine
-	}
-	for part := range strings.SplitSeq(snap["running-nets-host-mtu"], ",") {
-		card, size, _ := strings.Cut(part, "=")
-		if n, err := strconv.Atoi(size); err == nil {
-			if o.HostMTU == nil {
-				o.HostMTU = map[string]int{}
-			}
-			o.HostMTU[card] = n
-		}
 	}
 	return m.Power.StartLocked(ctx, m.vmid, o)
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
@@ -50,7 +48,10 @@ func (s *Service) prepareStart(ctx context.Context, req startRequest) (api.Job, 
 }
 
 func (s *Service) start(ctx context.Context, req startRequest) error {
-	o := power.StartOptions{SkipLock: is(req.SkipLock), Timeout: seconds(req.Timeout), HostMTU: hostMTU(req.HostMTU)}
+	o := power.StartOptions{SkipLock: is(req.SkipLock), Timeout: seconds(req.Timeout)}
+	if req.HostMTU != nil {
+		o.HostMTU = power.ParseHostMTU(*req.HostMTU)
+	}
 	if req.Machine != nil && req.Machine.Type != nil {
 		o.Machine = *req.Machine.Type
 	}
@@ -58,21 +59,6 @@ func (s *Service) start(ctx context.Context, req startRequest) error {
 		o.CPU = *req.ForceCPU
 	}
 	return s.Power.Start(ctx, req.VMID, o)
-}
-
-// hostMTU takes net0=1500,net1=9000 apart.
-func hostMTU(text *string) map[string]int {
-	if text == nil {
-		return nil
-	}
-	sizes := map[string]int{}
-	for part := range strings.SplitSeq(*text, ",") {
-		card, size, _ := strings.Cut(part, "=")
-		if n, err := strconv.Atoi(size); err == nil {
-			sizes[card] = n
-		}
-	}
-	return sizes
 }
 
 func is(p *bool) bool { return p != nil && *p }
