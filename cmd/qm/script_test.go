@@ -12,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/virtsmith/virtsmith/pkg/cli"
 	"github.com/virtsmith/virtsmith/pkg/cli/qm"
 )
 
@@ -198,4 +199,32 @@ func testguest(ts *testscript.TestScript, _ bool, _ []string) {
 		nodeOf(ts).Skipf("no test guest: %v: %s", err, out)
 	}
 	ts.Setenv("GUEST", dir)
+}
+
+// TestEveryCommandHasAScript: a command that is declared is played.
+func TestEveryCommandHasAScript(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	var played strings.Builder
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		played.Write(text)
+	}
+	var look func(path string, commands cli.Commands)
+	look = func(path string, commands cli.Commands) {
+		for name, b := range commands {
+			full := path + " " + name
+			if b.Sub != nil {
+				look(full, b.Sub)
+			} else if !strings.Contains(played.String(), full+" ") && !strings.Contains(played.String(), full+"\n") {
+				t.Errorf("no script plays %s", full)
+			}
+		}
+	}
+	look("qm", qm.Tool().Commands)
 }
