@@ -13,6 +13,10 @@ func (c *composer) audio() error {
 		c.note("audio0: no sound, as QEMU '%s' was built without SPICE", c.host.QEMU.Version)
 	}
 	backend := driver + "-backend0"
+	if driver == "spice" && !c.vga.spice() { // QEMU ends where it has no SPICE to give the sound to
+		driver = "none"
+		c.note("audio0: no sound, as the display '%s' has no SPICE", c.vga.kind)
+	}
 	used := ifSet(c.machine.version.atLeast(4, 2), backend)
 	if a.Device == "AC97" {
 		c.device("AC97", append(append([]string{"id", id}, c.at("audio0")...), "audiodev", used)...)
