@@ -68,7 +68,7 @@ func frozenVMs() []keyVM {
 				{"usb[n] usb[n].host usb[n].usb3", all(device("usbredirdev0", "type", "usb-redir"), device("usb1", "type", "usb-host"), device("usb1", "vendorid", 0x1234),
 					device("usb1", "productid", 0x5678), arg(`usb-host,bus=xhci\.0,port=2,vendorid=0x1234,productid=0x5678,id=usb1`))},
 				{"audio0 audio0.device audio0.driver", all(device("audiodev0", "type", "ich9-intel-hda"), arg(`-audiodev spice,id=spice-backend0`),
-					line([]string{"--vga", "std"}, `-audiodev none,id=spice-backend0`), line([]string{"--audio0", "device=AC97,driver=none"}, `-device 'AC97,id=audiodev0,\S*audiodev=none-backend0'`, `none,id=none-backend0`))},
+					line([]string{"--vga", "std"}, `-audiodev 'none,id=spice-backend0'`), line([]string{"--audio0", "device=AC97,driver=none"}, `-device 'AC97,id=audiodev0,\S*audiodev=none-backend0'`, `none,id=none-backend0`))},
 				{"watchdog watchdog.model watchdog.action", all(human("info qtree", `dev: ib700`), arg(`-watchdog-action pause`))},
 				{"rng0 rng0.source rng0.max_bytes rng0.period", all(object("rng0", "filename", "/dev/random"), human("info qtree", `max-bytes = 512`, `period = 100`))},
 				{"agent.type", arg(`socket,path=\S+/100\.qga,server=on,wait=off,id=qga0`, `isa-serial,chardev=qga0`)},
@@ -180,9 +180,11 @@ func disks() keyVM {
 		vm.proofs = append(vm.proofs,
 			keyProof{bus + "[n] " + key("file volume size"), all(query("query-named-block-nodes", `"node-name": ?"drive-`+first+`"`),
 				stored(first+`: local:100/vm-100-disk-\d\.qcow2,.*size=1G`, second+`: local:100/vm-100-disk-\d\.raw,.*size=1G`))},
-			keyProof{key("mbps_rd mbps_rd_max bps_rd bps_rd_length bps_rd_max_length iops_rd iops_rd_max iops_rd_length iops_rd_max_length " +
-				"mbps_wr mbps_wr_max bps_wr bps_wr_length bps_wr_max_length iops_wr iops_wr_max iops_wr_length iops_wr_max_length"),
-				object("throttle-drive-"+first, "limits", limits)},
+			keyProof{
+				key("mbps_rd mbps_rd_max bps_rd bps_rd_length bps_rd_max_length iops_rd iops_rd_max iops_rd_length iops_rd_max_length " +
+					"mbps_wr mbps_wr_max bps_wr bps_wr_length bps_wr_max_length iops_wr iops_wr_max iops_wr_length iops_wr_max_length"),
+				object("throttle-drive-"+first, "limits", limits),
+			},
 			keyProof{key("mbps mbps_max bps bps_max_length iops iops_max iops_max_length"), object("throttle-drive-"+second, "limits", map[string]any{
 				"bps-total": 1 << 20, "bps-total-max": 2 << 20, "bps-total-max-length": 3, "iops-total": 50, "iops-total-max": 60, "iops-total-max-length": 4,
 			})},
