@@ -137,8 +137,13 @@ func Parse(text string) (Event, error) {
 }
 
 var weekdayNames = [7][]string{
-	{"sun", "sunday"}, {"mon", "monday"}, {"tue", "tues", "tuesday"}, {"wed", "wednesday"},
-	{"thu", "thur", "thurs", "thursday"}, {"fri", "friday"}, {"sat", "saturday"},
+	{"sun", "sunday"},
+	{"mon", "monday"},
+	{"tue", "tues", "tuesday"},
+	{"wed", "wednesday"},
+	{"thu", "thur", "thurs", "thursday"},
+	{"fri", "friday"},
+	{"sat", "saturday"},
 }
 
 func weekday(name string) (int, error) {

@@ -93,8 +93,12 @@ func TestChanges(t *testing.T) {
 		Pending: schema.Params{"cores": "8", "tags": "x", "delete": "balloon,!startup"},
 	}
 	want := []guest.Change{
-		{Key: "balloon", Value: new("512"), Delete: true}, {Key: "cores", Value: new("4"), Pending: new("8")},
-		{Key: "memory", Value: new("1")}, {Key: "name", Value: new("a")}, {Key: "startup", Delete: true, Force: true}, {Key: "tags", Pending: new("x")},
+		{Key: "balloon", Value: new("512"), Delete: true},
+		{Key: "cores", Value: new("4"), Pending: new("8")},
+		{Key: "memory", Value: new("1")},
+		{Key: "name", Value: new("a")},
+		{Key: "startup", Delete: true, Force: true},
+		{Key: "tags", Pending: new("x")},
 	}
 	if diff := cmp.Diff(want, guest.Changes(doc)); diff != "" {
 		t.Error(diff)

@@ -4,10 +4,8 @@ import (
 	"context"
 	"strings"
 
-	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
-	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 	"github.com/virtsmith/virtsmith/pkg/run"
@@ -50,17 +48,6 @@ func (s *Service) Show(ctx context.Context, vmid id.VM, snapshot string) (*cmdli
 	return s.compose(ctx, vmid, values, func(m *cmdline.VM) {
 		m.Machine, m.CPU = values["runningmachine"], values["runningcpu"]
 	})
-}
-
-// volumesOf lists the volumes that a configuration names for its drives.
-func volumesOf(doc *config.Doc) []id.Volume {
-	var all []id.Volume
-	for d := range vm.Typed(doc.Values).Drives(qemu.Volumes) {
-		if v, err := id.ParseVolume(d.Volume()); err == nil {
-			all = append(all, v)
-		}
-	}
-	return all
 }
 
 // Quote writes a command line as a shell reads it; pretty breaks it before each
