@@ -61,21 +61,31 @@ func New(ctx context.Context, conn *net.UnixConn) (*Monitor, error) {
 	return m, nil
 }
 
+// maxStray is how many messages for the one before us may come ahead of the greeting.
+const maxStray = 1000
+
+// greet waits for the greeting. Where the client before us was killed in the middle of
+// something, QEMU may still have had words for it, which come to us first.
 func (m *Monitor) greet(ctx context.Context, in *lines) error {
 	defer interruptReads(ctx, m.conn)()
-	line, err := in.next()
-	if err != nil {
-		return fmt.Errorf("no greeting: %w", reason(ctx, closed(err)))
+	for range maxStray {
+		line, err := in.next()
+		if err != nil {
+			return fmt.Errorf("no greeting: %w", reason(ctx, closed(err)))
+		}
+		msg, err := decode(line)
+		if err != nil {
+			return fmt.Errorf("no greeting: %w", err)
+		}
+		if msg.QMP != nil {
+			m.greeting = *msg.QMP
+			return nil
+		}
+		if msg.Event == "" && msg.Return == nil && msg.Error == nil {
+			break
+		}
 	}
-	msg, err := decode(line)
-	if err != nil {
-		return fmt.Errorf("no greeting: %w", err)
-	}
-	if msg.QMP == nil {
-		return errors.New("no greeting: this is not a qmp socket")
-	}
-	m.greeting = *msg.QMP
-	return nil
+	return errors.New("no greeting: this is not a qmp socket")
 }
 
 // interruptReads makes reads of conn fail once ctx ends, until the function it

@@ -333,6 +333,34 @@ func TestTimeoutWhileSending(t *testing.T) {
 	<-m.Done() // a command sent in part ends the connection
 }
 
+// What QEMU still had to say to a client that was killed comes before our greeting.
+func TestWordsForAnother(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintln(conn, `{"event": "BLOCK_JOB_COMPLETED", "timestamp": {"seconds": 1, "microseconds": 0}}`)
+		fmt.Fprintln(conn, `{"return": {}, "id": 7}`)
+		fmt.Fprintln(conn, `{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}}, "capabilities": []}}`)
+		if _, err := conn.Read(make([]byte, 4096)); err == nil {
+			fmt.Fprintln(conn, `{"return": {}, "id": 1}`)
+		}
+	}()
+	m, err := qmp.Dial(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+}
+
 func TestNotAMonitor(t *testing.T) {
 	for name, says := range map[string]string{"text": "SSH-2.0\n", "other": `{"return": {}}` + "\n", "nothing": ""} {
 		t.Run(name, func(t *testing.T) {
