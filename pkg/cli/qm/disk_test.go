@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/virtsmith/virtsmith/pkg/internal/testroot"
 	"github.com/virtsmith/virtsmith/pkg/qemu/process"
 )
 
@@ -32,11 +33,7 @@ func newYard(t *testing.T) *yard {
 	if _, err := exec.LookPath("qemu-img"); err != nil {
 		t.Skip("no qemu-img on this machine")
 	}
-	root, err := os.MkdirTemp("", "vs") // short: sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
+	root := testroot.New(t)
 	y := &yard{t: t, root: root, qm: program(t), size: 5<<20 + 3*512}
 	y.write("etc/pve/storage.cfg", "dir: local\n\tpath "+root+"/var/lib/vz\n\tcontent images,iso,import\n\n"+
 		"dir: fast\n\tpath "+root+"/srv/fast\n\tcontent images\n\n")
@@ -253,7 +250,6 @@ func (y *yard) start() {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
 			_ = dir.AwaitEnd(ctx, 100)
-			time.Sleep(200 * time.Millisecond) // its supervisor clears up
 		}
 	})
 	y.must("start", "100")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
+	"github.com/virtsmith/virtsmith/pkg/internal/testroot"
 	"github.com/virtsmith/virtsmith/pkg/qemu/process"
 	"github.com/virtsmith/virtsmith/pkg/qmp"
 )
@@ -37,11 +38,7 @@ func newKeyLab(t *testing.T) *keyLab {
 		t.Skip("starts VMs")
 	}
 	guest := testguest.Dir(t)
-	root, err := os.MkdirTemp("", "vk") // short: sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
+	root := testroot.New(t)
 	l := &keyLab{lab: &lab{root: root, qm: program(t), dir: process.Below(root)}, guest: guest}
 	t.Cleanup(func() {
 		for _, vm := range []id.VM{100, 101} {

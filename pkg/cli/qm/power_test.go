@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
+	"github.com/virtsmith/virtsmith/pkg/internal/testroot"
 	"github.com/virtsmith/virtsmith/pkg/qemu/process"
 )
 
@@ -35,15 +36,11 @@ func newPowerNode(t *testing.T, conf string) *powerNode {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: control groups")
 	}
-	root, err := os.MkdirTemp("", "vs") // short, for the sockets
-	if err != nil {
-		t.Fatal(err)
-	}
+	root := testroot.New(t)
 	n := &powerNode{t: t, root: root, program: program(t), dir: process.Below(root)}
 	t.Cleanup(func() {
 		n.qm(nil, "stop", "100")
 		n.clean()
-		os.RemoveAll(root)
 	})
 	n.write("etc/pve/nodes/pve1/qemu-server/100.conf", conf, 0o640)
 	return n

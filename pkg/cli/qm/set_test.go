@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
+	"github.com/virtsmith/virtsmith/pkg/internal/testroot"
 )
 
 // A sandbox is a throw-away node with the real qm.
@@ -25,12 +26,7 @@ func newSandbox(t *testing.T) *sandbox {
 	if _, err := exec.LookPath("qemu-img"); err != nil {
 		t.Skip("no qemu-img on this machine")
 	}
-	root, err := os.MkdirTemp("", "qm") // sockets want short paths
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
-	return &sandbox{t, root, program(t)}
+	return &sandbox{t, testroot.New(t), program(t)}
 }
 
 func (l *sandbox) command(args ...string) *exec.Cmd {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
+	"github.com/virtsmith/virtsmith/pkg/internal/testroot"
 	"github.com/virtsmith/virtsmith/pkg/qemu/process"
 	"github.com/virtsmith/virtsmith/pkg/qmp"
 )
@@ -50,11 +51,7 @@ func newLab(t *testing.T, config string) *lab {
 		t.Skip("boots a guest")
 	}
 	disk := filepath.Join(testguest.Dir(t), "guest.raw")
-	root, err := os.MkdirTemp("", "vs") // short: sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
+	root := testroot.New(t)
 	l := &lab{root: root, qm: program(t), dir: process.Below(root)}
 	images := filepath.Join(root, "var/lib/vz/images/100")
 	conf := filepath.Join(root, "etc/pve/nodes/pve1/qemu-server")
