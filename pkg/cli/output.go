@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bufio"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -103,10 +105,15 @@ func (o *Output) show(print Print, result any, p schema.Params) error {
 		return nil
 	}
 	data := schema.Value(result)
+	out := bufio.NewWriter(o.Writer) // a list has thousands of lines, and each would be a call of the kernel
+	o.Writer = out
+	var err error
 	if print != nil && o.Format == term.Text {
-		return print(o, data, p)
+		err = print(o, data, p)
+	} else {
+		err = o.Default(data)
 	}
-	return o.Default(data)
+	return errors.Join(err, out.Flush())
 }
 
 // Default writes plain data in the format that is wanted; as text, a table with the

@@ -71,6 +71,7 @@ type reader struct {
 	into        schema.Params // the values of the section, nil where it is skipped
 	check       func(key, value string) (string, error)
 	pending     bool
+	again       bool // in a snapshot, whose options are those of the VM
 	description strings.Builder
 	described   bool
 }
@@ -120,7 +121,7 @@ func (r *reader) section(header string) (known bool, err error) {
 		return false, nil // where there are no special sections this is taken for a line
 	}
 	r.endDescription()
-	r.pending, r.check = false, r.Check
+	r.pending, r.again, r.check = false, false, r.Check
 	name, special := cutPrefixFold(header, "special:")
 	switch {
 	case isPending:
@@ -140,7 +141,7 @@ func (r *reader) section(header string) (known bool, err error) {
 			err = r.fault("duplicate snapshot section: %s", header)
 		}
 		r.doc.Snapshots[header] = make(schema.Params, 24)
-		r.into = r.doc.Snapshots[header]
+		r.into, r.again = r.doc.Snapshots[header], true
 	default:
 		r.into = nil
 		err = r.fault("skipping unknown section: '%s'", header)
@@ -186,7 +187,7 @@ func (r *reader) pair(line string) error {
 		r.into[key] = value
 		return nil
 	}
-	if r.check != nil {
+	if r.check != nil && !r.checked(key, value) {
 		kept, err := r.check(key, value)
 		if err != nil {
 			return r.fault("unable to parse value of '%s' - %s", key, err)
@@ -198,6 +199,13 @@ func (r *reader) pair(line string) error {
 	}
 	r.into[key] = value
 	return nil
+}
+
+// checked tells whether a value of a snapshot is the one that holds now, which has been
+// checked and stands there as it is kept. Most are, and checking costs the most of reading.
+func (r *reader) checked(key, value string) bool {
+	current, ok := r.doc.Values[key]
+	return r.again && ok && current == value
 }
 
 func (r *reader) unreadable(line string) error {

@@ -35,13 +35,18 @@ func Main(t cli.Tool) int {
 			return a.Supervise()
 		}
 	}
-	// A command lives for milliseconds: memory is cheaper than collecting it twice.
+	// A command lives for milliseconds: memory is cheaper than the time to collect it.
 	debug.SetGCPercent(garbage)
+	debug.SetMemoryLimit(muchMemory)
 	return cli.Main(t, world(a))
 }
 
-// garbage is by how many percent the memory of a command may grow over what it uses.
-const garbage = 400
+// garbage is by how many percent the memory of a command may grow over what it uses, and
+// muchMemory from how many bytes on it is collected more often after all.
+const (
+	garbage    = 800
+	muchMemory = 128 << 20
+)
 
 // world is the process's own: its streams, its environment, its node.
 func world(a *app.App) cli.World {
