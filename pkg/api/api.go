@@ -8,6 +8,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"reflect"
 
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -76,7 +77,7 @@ func NewTask[In any](m Method, prepare func(context.Context, In) (Job, error), w
 // decode turns faults into the error that doors tell them by.
 func decode(p schema.Params, in any) error {
 	err := schema.Decode(p, in)
-	if faults, ok := err.(schema.Faults); ok {
+	if faults, ok := errors.AsType[schema.Faults](err); ok {
 		return ParamError(faults)
 	}
 	return err

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -160,9 +161,9 @@ func ParseDatacenter(text []byte, warn func(string)) *Datacenter {
 // datacenterFault words what is wrong with a setting.
 func datacenterFault(key string, err error) string {
 	fault := err.Error()
-	if faults, ok := err.(schema.Faults); ok {
+	if faults, ok := errors.AsType[schema.Faults](err); ok {
 		fault = faults[slices.Sorted(maps.Keys(faults))[0]]
-	} else if err == schema.ErrUnknown {
+	} else if errors.Is(err, schema.ErrUnknown) {
 		fault = "property is not defined in schema and the schema does not allow additional properties"
 	}
 	return fmt.Sprintf("parse error in '/etc/pve/%s' - '%s': %s", datacenterFile, key, strings.TrimSuffix(fault, "\n"))

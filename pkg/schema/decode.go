@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -43,7 +44,7 @@ func Decode(p Params, dst any) error {
 }
 
 func mergeFaults(faults Faults, name string, err error) {
-	if more, ok := err.(Faults); ok {
+	if more, ok := errors.AsType[Faults](err); ok {
 		for path, text := range more {
 			faults.add(path, "%s", text)
 		}
@@ -84,7 +85,7 @@ func Set(dst any, name, text string) error {
 }
 
 // ErrUnknown is the error of [Set] where there is no such option.
-var ErrUnknown = fmt.Errorf("unknown setting")
+var ErrUnknown = errors.New("unknown setting")
 
 // set checks text and stores it in field f of v.
 func (f *Field) set(v reflect.Value, name string, member int, text string) error {

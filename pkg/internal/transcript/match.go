@@ -114,7 +114,7 @@ func sortLines(text string) string {
 }
 
 // files tells in what the changed files differ from those recorded.
-func (m matcher) files(t *testing.T, s *Suite, c Case, before, after map[string]entry) string {
+func (m matcher) files(t *testing.T, c Case, before, after map[string]entry) string {
 	t.Helper()
 	var diff strings.Builder
 	names := slices.Sorted(maps.Keys(after))

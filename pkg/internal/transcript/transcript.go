@@ -117,7 +117,7 @@ func (r Runner) play(t *testing.T, s *Suite, c Case) string {
 	if got := cmd.ProcessState.ExitCode(); (got == 0) != (c.Exit == 0) || c.Exit == 255 && got != 255 {
 		diff += cmp.Diff(map[string]int{"exit": c.Exit}, map[string]int{"exit": got})
 	}
-	return diff + m.files(t, s, c, before, scan(t, root))
+	return diff + m.files(t, c, before, scan(t, root))
 }
 
 // Content is what a file holds: text, an image, zeros, a folder, a link.

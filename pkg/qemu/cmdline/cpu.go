@@ -99,7 +99,8 @@ func (c *composer) cpu() error {
 	}
 	words := append([]string{m.name}, flags...)
 	for _, width := range []struct{ name, value string }{
-		{"guest-phys-bits", either(m.own.GuestPhysBits, m.custom.GuestPhysBits)}, {"phys-bits", str(m.own.PhysBits, str(m.custom.PhysBits, ""))},
+		{"guest-phys-bits", either(m.own.GuestPhysBits, m.custom.GuestPhysBits)},
+		{"phys-bits", str(m.own.PhysBits, str(m.custom.PhysBits, ""))},
 		{"level", either(m.own.Level, m.custom.Level)},
 	} {
 		switch {

@@ -256,12 +256,14 @@ func TestFolderArgs(t *testing.T) {
 	}{
 		{"rust", rust, Folder{Path: "/srv/a b"}, "--fd=3 --shared-dir=/srv/a b --announce-submounts --inode-file-handles=prefer --cache=auto", ""},
 		{
-			"rust, all", rust, Folder{Path: "/srv", Cache: "metadata", DirectIO: true, ACL: true},
+			"rust, all", rust,
+			Folder{Path: "/srv", Cache: "metadata", DirectIO: true, ACL: true},
 			"--fd=3 --shared-dir=/srv --announce-submounts --inode-file-handles=prefer --cache=metadata --allow-direct-io --xattr --posix-acl", "",
 		},
 		{"c", c, Folder{Path: "/srv"}, "--fd=3 -f -o source=/srv -o announce_submounts -o cache=auto", ""},
 		{
-			"c, all", c, Folder{Path: "/srv", Cache: "never", DirectIO: true, ACL: true},
+			"c, all", c,
+			Folder{Path: "/srv", Cache: "never", DirectIO: true, ACL: true},
 			"--fd=3 -f -o source=/srv -o announce_submounts -o cache=none -o allow_direct_io -o xattr -o posix_acl", "",
 		},
 		{"c, xattr", c, Folder{Path: "/srv", XAttr: true}, "--fd=3 -f -o source=/srv -o announce_submounts -o cache=auto -o xattr", ""},

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -67,7 +68,7 @@ func reply(values schema.Params, digest string) (configReply, error) {
 	values["digest"] = digest
 	r := configReply{Params: values}
 	err := r.Verify()
-	if faults, ok := err.(schema.Faults); ok {
+	if faults, ok := errors.AsType[schema.Faults](err); ok {
 		err = &api.Error{Status: http.StatusBadRequest, Message: "Result verification failed", Params: faults}
 	}
 	return r, err

@@ -105,23 +105,22 @@ func (s *Service) prepareShutdown(ctx context.Context, req shutdownRequest) (api
 	if err := s.exists(ctx, req.VMID); err != nil {
 		return api.Job{}, err
 	}
-	paused, err := s.paused(ctx, req.VMID)
-	if err == nil && paused && !is(req.ForceStop) {
-		err = errPaused
+	if s.paused(ctx, req.VMID) && !is(req.ForceStop) {
+		return api.Job{}, errPaused
 	}
-	return req.job("qmshutdown"), err
+	return req.job("qmshutdown"), nil
 }
 
 var errPaused = errors.New("VM is paused - cannot shutdown") //nolint:staticcheck // upstream's text
 
 // paused tells whether the guest holds still. That it cannot be asked is only told: it
 // is for the work to fail of it.
-func (s *Service) paused(ctx context.Context, vmid id.VM) (bool, error) {
+func (s *Service) paused(ctx context.Context, vmid id.VM) bool {
 	state, err := s.Power.Status(ctx, vmid)
 	if err != nil {
 		fmt.Fprintf(api.StreamsOf(ctx).Err, "%v\n\n", err)
 	}
-	return state == "paused", nil
+	return state == "paused"
 }
 
 func (s *Service) shutdown(ctx context.Context, req shutdownRequest) error {
@@ -144,14 +143,10 @@ func (s *Service) prepareReboot(ctx context.Context, req rebootRequest) (api.Job
 	if err := s.exists(ctx, req.VMID); err != nil {
 		return api.Job{}, err
 	}
-	paused, err := s.paused(ctx, req.VMID)
-	if err == nil && paused {
-		err = errPaused
+	if s.paused(ctx, req.VMID) {
+		return api.Job{}, errPaused
 	}
-	if err == nil {
-		err = s.Power.CheckRunning(req.VMID)
-	}
-	return req.job("qmreboot"), err
+	return req.job("qmreboot"), s.Power.CheckRunning(req.VMID)
 }
 
 func (s *Service) reboot(ctx context.Context, req rebootRequest) error {

@@ -44,9 +44,13 @@ func TestProbe(t *testing.T) {
 		in   []string
 		want string
 	}{
-		{"machines", first.Machines, "q35"}, {"CPUs", first.CPUs, "qemu64"}, {"devices", first.Devices, "virtio-blk-pci"},
-		{"objects", first.Objects, "throttle-group"}, {"aio", first.AIO, "threads"},
-		{"CPU flags", first.Properties["cpu"], "aes"}, {"properties", first.Properties["virtio-net-pci"], "host_mtu"},
+		{"machines", first.Machines, "q35"},
+		{"CPUs", first.CPUs, "qemu64"},
+		{"devices", first.Devices, "virtio-blk-pci"},
+		{"objects", first.Objects, "throttle-group"},
+		{"aio", first.AIO, "threads"},
+		{"CPU flags", first.Properties["cpu"], "aes"},
+		{"properties", first.Properties["virtio-net-pci"], "host_mtu"},
 	} {
 		if !slices.Contains(c.in, c.want) {
 			t.Errorf("%s: no %s in %v", c.what, c.want, c.in)
