@@ -61,7 +61,7 @@ func living(root string) map[int]string {
 			continue
 		}
 		env, _ := os.ReadFile(filepath.Join(dir, "environ"))
-		if bytes.Contains(line, []byte(root)) || bytes.Contains(env, []byte("VIRTSMITH_ROOT="+root+"\x00")) {
+		if bytes.Contains(line, []byte(root)) || bytes.Contains(env, []byte("="+root)) {
 			found[pid] = string(bytes.ReplaceAll(line, []byte{0}, []byte{' '}))
 		}
 	}

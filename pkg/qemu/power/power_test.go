@@ -25,6 +25,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
+	"github.com/virtsmith/virtsmith/pkg/internal/testroot"
 	"github.com/virtsmith/virtsmith/pkg/link"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
@@ -101,10 +102,7 @@ func newWorld(t testing.TB, conf string) *world {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: control groups, network devices")
 	}
-	root, err := os.MkdirTemp("", "vs") // short, for the sockets
-	if err != nil {
-		t.Fatal(err)
-	}
+	root := testroot.New(t)
 	w := &world{Service: newService(root), t: t}
 	w.ctx = api.WithStreams(context.WithoutCancel(t.Context()), api.Streams{Out: &w.out, Err: &w.out})
 	t.Cleanup(func() {
@@ -112,7 +110,6 @@ func newWorld(t testing.TB, conf string) *world {
 			t.Error(err)
 		}
 		w.isClean()
-		os.RemoveAll(root)
 	})
 	if err := w.Cluster.Init(); err != nil {
 		t.Fatal(err)

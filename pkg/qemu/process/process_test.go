@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virtsmith/virtsmith/pkg/internal/testroot"
 	"github.com/virtsmith/virtsmith/pkg/qmp"
 )
 
@@ -42,11 +43,7 @@ func newBench(t *testing.T, more ...string) bench {
 	if err != nil {
 		t.Skip("no qemu-system-x86_64 on this machine")
 	}
-	root, err := os.MkdirTemp("", "vs") // short: sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
+	root := testroot.New(t)
 	dir := Below(root)
 	argv := append([]string{
 		program, "-machine", "none", "-nodefaults", "-display", "none", "-pidfile", dir.PID(100), "-no-shutdown",
