@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -34,12 +33,4 @@ func ParamError(faults schema.Faults) *Error {
 // BadParam tells what is wrong with one parameter.
 func BadParam(name, format string, args ...any) *Error {
 	return ParamError(schema.Faults{name: fmt.Sprintf(format, args...)})
-}
-
-// Status returns the HTTP status that err means.
-func Status(err error) int {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Status
-	}
-	return http.StatusInternalServerError
 }

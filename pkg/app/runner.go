@@ -12,9 +12,9 @@ import (
 type plannedRunner struct{ run.Runner }
 
 func (r plannedRunner) Run(ctx context.Context, c run.Cmd) error {
-	if p := plan.From(ctx); p != nil && !c.ReadOnly {
-		p.Stepf("run: %s", c)
-		return nil
+	p := plan.From(ctx)
+	if p == nil {
+		return r.Runner.Run(ctx, c)
 	}
-	return r.Runner.Run(ctx, c)
+	return run.Dry{Runner: r.Runner, Print: func(c run.Cmd) { p.Stepf("run: %s", c) }}.Run(ctx, c)
 }

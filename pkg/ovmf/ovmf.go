@@ -136,9 +136,6 @@ func volume(data []byte) (length, header int, err error) {
 // Bytes returns the image as it is to be.
 func (m *Image) Bytes() []byte { return bytes.Clone(m.data) }
 
-// Size is the length of the image in bytes.
-func (m *Image) Size() int { return len(m.data) }
-
 // Free is how many bytes behind the last variable are left.
 func (m *Image) Free() int { return m.end - m.used }
 

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"fmt"
 	"strconv"
 
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -10,6 +11,18 @@ import (
 type Boot struct {
 	Legacy *string `pve:"legacy,default_key" doc:"Boot order by device class: a floppy, c disk, d CD-ROM, n network." pattern:"[acdn]{1,4}" default:"cdn" hint:"[acdn]{1,4}"`
 	Order  *string `pve:"order" doc:"Devices to boot from, the first one first." format:"pve-qm-bootdev-list" hint:"device[;device...]"`
+}
+
+// Describe lets the order name nothing but devices that a VM can boot from.
+func (Boot) Describe(s *schema.Schema) {
+	order := *s.Keys["order"]
+	order.Verify = func(device string) error {
+		if !IsBootable(device) {
+			return fmt.Errorf("invalid boot device '%s'", device)
+		}
+		return nil
+	}
+	s.Keys["order"] = &order
 }
 
 // FirstBootIndex is the place in the boot order that the first device has: what

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,6 +27,29 @@ func TestConfigDecode(t *testing.T) {
 	want := "virtio0: invalid format - format error\nvirtio0.ssd: property is not defined in schema and the schema does not allow additional properties\n"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A boot order and a list of features name what there is, and nothing else.
+func TestConfigWords(t *testing.T) {
+	for option, want := range map[string]string{
+		"boot=order=scsi0;net1": "",
+		"boot=cdn":              "",
+		"boot=order=foo":        "boot: invalid format - format error\nboot.order: invalid format - invalid boot device 'foo'\n\n",
+		"boot=order=efidisk0":   "boot: invalid format - format error\nboot.order: invalid format - invalid boot device 'efidisk0'\n\n",
+		"boot=order=net32":      "boot: invalid format - format error\nboot.order: invalid format - invalid boot device 'net32'\n\n",
+		"hotplug=disk,cpu":      "",
+		"hotplug=0":             "",
+		"hotplug=disk,nonsense": "hotplug: invalid format - unable to parse hotplug option\n",
+	} {
+		key, value, _ := strings.Cut(option, "=")
+		got := ""
+		if err := schema.Decode(schema.Params{key: value}, new(Config)); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", option, got, want)
+		}
 	}
 }
 

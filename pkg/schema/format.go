@@ -84,6 +84,8 @@ func formatOf(name string) func(string) error {
 		return checkCPUSet
 	case "pve-startup-order":
 		return checkStartup
+	case "pve-hotplug-features":
+		return checkHotplug
 	case "pve-day-of-week":
 		return naming(`(mon|tue|wed|thu|fri|sat|sun)`, "value '%s' is not a day of the week")
 	case "storage-pair":
@@ -282,6 +284,18 @@ func checkCPUSet(text string) error {
 		}
 		if last, err := strconv.ParseUint(to, 10, 31); err != nil || last < first {
 			return bad
+		}
+	}
+	return nil
+}
+
+func checkHotplug(text string) error {
+	if text == "0" || text == "1" {
+		return nil
+	}
+	for _, feature := range SplitList(text) {
+		if !Matches(`network|disk|cpu|memory|usb|cloudinit`, feature) {
+			return errors.New("unable to parse hotplug option")
 		}
 	}
 	return nil

@@ -24,15 +24,6 @@ type content struct {
 	as   *Column // how raw is rendered; nil means that text is the content
 }
 
-// Add appends a row of text, one for each column.
-func (t *Table) Add(texts ...string) {
-	row := make([]content, len(t.Columns))
-	for i := range min(len(row), len(texts)) {
-		row[i].text = texts[i]
-	}
-	t.rows = append(t.rows, row)
-}
-
 // borders are the signs a table is drawn with; in each line: left end, crossing, right
 // end, and what fills it.
 type borders struct {

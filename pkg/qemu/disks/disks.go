@@ -61,13 +61,6 @@ func asksCloudInit(file string) (storeid id.Storage, ok bool) {
 	return id.Storage(strings.TrimSuffix(name, ":")), true
 }
 
-// AsksNew tells whether the value of a drive asks for a volume to be made.
-func AsksNew(d qemu.Drive) bool {
-	_, _, disk := asksNew(d.File)
-	_, image := asksCloudInit(d.File)
-	return disk || image
-}
-
 // none tells whether a drive has nothing behind it that is a volume or a path.
 func none(file string) bool { return file == "" || file == "none" || file == "cdrom" }
 

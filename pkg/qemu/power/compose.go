@@ -2,13 +2,11 @@ package power
 
 import (
 	"context"
-	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
-	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
@@ -48,24 +46,4 @@ func (s *Service) Show(ctx context.Context, vmid id.VM, snapshot string) (*cmdli
 	return s.compose(ctx, vmid, values, func(m *cmdline.VM) {
 		m.Machine, m.CPU = values["runningmachine"], values["runningcpu"]
 	})
-}
-
-// Quote writes a command line as a shell reads it; pretty breaks it before each
-// option.
-func Quote(argv []string, pretty bool) string {
-	if !pretty {
-		return run.Quote(argv...)
-	}
-	var b strings.Builder
-	for i, word := range argv {
-		switch {
-		case i == 0:
-		case strings.HasPrefix(word, "-"):
-			b.WriteString(" \\\n  ")
-		default:
-			b.WriteByte(' ')
-		}
-		b.WriteString(run.Quote(word))
-	}
-	return b.String()
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
-	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 )
 
 func (s *Service) monitorMethods() []api.Method {
@@ -70,7 +69,11 @@ func (s *Service) showCommand(ctx context.Context, req showRequest) (nothing, er
 	if err != nil {
 		return nothing{}, err
 	}
-	api.Printf(ctx, "%s\n", power.Quote(c.Argv, is(req.Pretty)))
+	line := c.String()
+	if is(req.Pretty) {
+		line = c.Pretty()
+	}
+	api.Printf(ctx, "%s\n", line)
 	return nothing{}, nil
 }
 
