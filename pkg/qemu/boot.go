@@ -25,6 +25,19 @@ func (Boot) Describe(s *schema.Schema) {
 	s.Keys["order"] = &order
 }
 
+// BootDisk names the disk to boot from in old files (bootdisk).
+type BootDisk string
+
+// Describe lets it name nothing but drives that a VM can have.
+func (BootDisk) Describe(s *schema.Schema) {
+	s.Verify = func(key string) error {
+		if KindOfDrive(key)&Volumes == 0 {
+			return fmt.Errorf("invalid boot disk '%s'", key)
+		}
+		return nil
+	}
+}
+
 // FirstBootIndex is the place in the boot order that the first device has: what
 // is in args may come before it.
 const FirstBootIndex = 100
@@ -64,7 +77,7 @@ func (c *Config) legacyBootOrder() map[string]int {
 				next['d']++
 			}
 		case next['c'] != 0:
-			if c.BootDisk != nil && *c.BootDisk == d.Key() {
+			if c.BootDisk != nil && string(*c.BootDisk) == d.Key() {
 				order[d.Key()] = next['c']
 			}
 			next['c']++

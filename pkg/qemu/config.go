@@ -14,7 +14,7 @@ type Config struct {
 	Balloon            *int             `pve:"balloon" doc:"Memory target of the balloon in MiB; 0 turns the balloon off." min:"0" priv:"VM.Config.Memory"`
 	BIOS               *string          `pve:"bios" doc:"Firmware the VM boots with." enum:"seabios|ovmf" default:"seabios" priv:"VM.Config.Options"`
 	Boot               *Boot            `pve:"boot" doc:"Which devices the guest may boot from, in which order." priv:"VM.Config.Disk" name:"pve-qm-boot"`
-	BootDisk           *string          `pve:"bootdisk" doc:"Disk to boot from in the old style; use boot with order instead." format:"pve-qm-bootdisk" pattern:"(ide|sata|scsi|virtio)\\d+" priv:"VM.Config.Disk"`
+	BootDisk           *BootDisk        `pve:"bootdisk" doc:"Disk to boot from in the old style; use boot with order instead." format:"pve-qm-bootdisk" pattern:"(ide|sata|scsi|virtio)\\d+" priv:"VM.Config.Disk"`
 	CDROM              *CDROM           `pve:"cdrom" doc:"CD-ROM drive; another name for ide2." typetext:"<volume>" priv:"value"`
 	CICustom           *CICustom        `pve:"cicustom" doc:"Snippet volumes that replace parts of the cloud-init data." priv:"VM.Config.Cloudinit|VM.Config.Network" hotplug:"fast" cloudinit:"yes" name:"pve-qm-cicustom"`
 	CIPassword         *string          `pve:"cipassword" doc:"Password of the cloud-init user; SSH keys are the better choice." priv:"VM.Config.Cloudinit|VM.Config.Network" hotplug:"fast" cloudinit:"yes"`

@@ -39,6 +39,8 @@ func TestConfigWords(t *testing.T) {
 		"boot=order=efidisk0":   "boot: invalid format - format error\nboot.order: invalid format - invalid boot device 'efidisk0'\n\n",
 		"boot=order=net32":      "boot: invalid format - format error\nboot.order: invalid format - invalid boot device 'net32'\n\n",
 		"hotplug=disk,cpu":      "",
+		"bootdisk=scsi30":       "",
+		"bootdisk=scsi99":       "bootdisk: invalid format - invalid boot disk 'scsi99'\n",
 		"hotplug=0":             "",
 		"hotplug=disk,nonsense": "hotplug: invalid format - unable to parse hotplug option\n",
 	} {
