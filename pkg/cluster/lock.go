@@ -15,8 +15,9 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/plan"
 )
 
-// Patience is how long commands wait for a lock where they do not say.
-const Patience = 10 * time.Second
+// Patience is how long commands wait for a lock where they do not say: for a hundred
+// that write one file one after another on a slow disk. Upstream gives up after 10 s.
+const Patience = 30 * time.Second
 
 // LockGuest locks the configuration of a guest on our node against other commands.
 // A dry run locks nothing. The error that patience ran out is a [*file.LockTimeout],

@@ -82,6 +82,20 @@ func Write(path string, data []byte, perm fs.FileMode) error {
 // WriteFunc is [Write] for content that fill produces. An error of fill leaves the old
 // file in place.
 func WriteFunc(path string, perm fs.FileMode, fill func(io.Writer) error) error {
+	return write(path, perm, true, fill)
+}
+
+// Replace is [Write] without the wait for the disk: a reader still never meets a part,
+// but what was written in the seconds before a power failure may be gone. It is for
+// what the next boot does not need, where many processes write one after another.
+func Replace(path string, data []byte, perm fs.FileMode) error {
+	return write(path, perm, false, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+func write(path string, perm fs.FileMode, durable bool, fill func(io.Writer) error) error {
 	path, err := target(path)
 	if err != nil {
 		return err
@@ -91,7 +105,7 @@ func WriteFunc(path string, perm fs.FileMode, fill func(io.Writer) error) error 
 		return fmt.Errorf("write %s: %w", path, explain(err))
 	}
 	err = fill(tmp)
-	if err == nil {
+	if err == nil && durable {
 		err = tmp.Sync()
 	}
 	if closed := tmp.Close(); err == nil {
@@ -103,6 +117,9 @@ func WriteFunc(path string, perm fs.FileMode, fill func(io.Writer) error) error 
 	if err != nil {
 		_ = os.Remove(tmp.Name())
 		return fmt.Errorf("write %s: %w", path, explain(err))
+	}
+	if !durable {
+		return nil
 	}
 	if err := SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -66,6 +66,21 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestReplace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "list")
+	for _, text := range []string{"first", "second"} {
+		if err := file.Replace(path, []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != text {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	if all, err := os.ReadDir(filepath.Dir(path)); err != nil || len(all) != 1 {
+		t.Errorf("left beside it: %v, %v", all, err)
+	}
+}
+
 func TestWriteFollowsLinks(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "real"), 0o755); err != nil {

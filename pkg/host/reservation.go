@@ -152,7 +152,7 @@ func (r Reservations) change(ctx context.Context, addresses []string, do func(ma
 		if err := do(held); err != nil || maps.Equal(before, held) {
 			return err
 		}
-		return file.Write(r.path(), printReservations(held), 0o644)
+		return file.Replace(r.path(), printReservations(held), 0o644)
 	})
 }
 

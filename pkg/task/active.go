@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	keepEnded    = 25       // entries of active, as long as so many do not run
-	indexTurns   = 50000    // bytes after which the index becomes index.1
-	listLimit    = 16 << 20 // no list is larger
-	listPatience = 10 * time.Second
+	keepEnded    = 25          // entries of active, as long as so many do not run
+	indexTurns   = 50000       // bytes after which the index becomes index.1
+	listLimit    = 16 << 20    // no list is larger
+	listPatience = time.Minute // for the short work of others, not for a task
 )
 
 // Entry is one task in a list.
@@ -71,7 +71,9 @@ func (h *Host) update(ctx context.Context, add *id.Task) ([]Entry, error) {
 		}
 	}
 	entries = trim(entries)
-	if err := file.Write(h.dir("active"), formatActive(entries), 0o644); err != nil && add != nil {
+	// Not a wait for the disk under a lock that every start and end of a task takes: after
+	// a power failure no task of the list runs, and the index has those that had ended.
+	if err := file.Replace(h.dir("active"), formatActive(entries), 0o644); err != nil && add != nil {
 		return nil, fmt.Errorf("task list: %w", err)
 	}
 	return entries, nil
