@@ -94,7 +94,7 @@ func New(h Host) *App {
 	a.Tasks = &task.Host{Root: h.Root, Node: h.Node, Command: []string{h.Exe, WorkerWord}, Env: h.Env, Stderr: os.Stderr}
 	a.Storage = storage.New(storage.Options{
 		Root: h.Root, Node: id.Node(h.Node), Runner: runner, Types: storagetypes.Types(),
-		Config: a.storageConfig, Lock: a.lock, Guests: a.guests,
+		Config: a.storageConfig, Lock: a.lock, Guests: a.guests, Secrets: secrets{a.Cluster},
 	})
 	a.VMs = &vm.Host{
 		Root: h.Root, Node: id.Node(h.Node), Cluster: a.Cluster, Storage: a.Storage, Run: runner,

@@ -33,6 +33,9 @@ type Options struct {
 	Zone *time.Location
 	// QEMUImg is the program; empty means /usr/bin/qemu-img.
 	QEMUImg string
+	// Secrets keeps what storage.cfg must not show. Without it nothing that needs a secret
+	// works.
+	Secrets Secrets
 }
 
 // A Service finds and uses the storages of the cluster, as seen from one node.
@@ -54,6 +57,9 @@ func New(o Options) *Service {
 	}
 	if o.Zone == nil {
 		o.Zone = time.Local
+	}
+	if o.Secrets == nil {
+		o.Secrets = noSecrets{}
 	}
 	if o.Guests == nil {
 		o.Guests = func(context.Context) (map[id.VM]string, error) { return nil, nil }
@@ -157,7 +163,18 @@ func (s *Service) open(d Definition) (Pool, error) {
 		Contents:   d.Content,
 		Lock:       func(ctx context.Context, fn func(context.Context) error) error { return s.lock(ctx, d, fn) },
 		Guests:     s.o.Guests,
+		Root:       s.o.Root,
+		Secrets:    s.o.Secrets,
+		Volume:     s.ready,
 	})
+}
+
+// ready makes a volume ready for a storage that lies on it.
+func (s *Service) ready(ctx context.Context, v id.Volume) (string, error) {
+	if err := s.ActivateVolumes(ctx, "", v); err != nil {
+		return "", err
+	}
+	return s.Path(ctx, v, "")
 }
 
 // lockPatience is how long others may hold a storage's lock.

@@ -14,6 +14,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/id"
@@ -143,6 +144,47 @@ type (
 		Image(ctx context.Context, name, snap string, target bool) (Image, error)
 	}
 )
+
+type (
+	// A Configurer has something to do when its section of storage.cfg comes, changes or
+	// goes. It is called under the lock of that file, before it is written; an error
+	// leaves it as it was.
+	Configurer interface {
+		// Added is told of a new section, with the secrets that were given.
+		Added(ctx context.Context, secrets map[string]string) error
+		// Changed is told of a change, with the secrets that are new, or nil for those that
+		// are deleted.
+		Changed(ctx context.Context, secrets map[string]*string) error
+		// Removed is told of the end.
+		Removed(ctx context.Context) error
+	}
+
+	// An Exporter writes volumes as streams.
+	Exporter interface {
+		// ExportFormats returns the formats in which a volume can be written, the best one
+		// first; none when it cannot be.
+		ExportFormats(ctx context.Context, name string, s Stream) []string
+		Export(ctx context.Context, w io.Writer, name string, s Stream) error
+	}
+
+	// An Importer makes volumes from streams.
+	Importer interface {
+		// ImportFormats returns the formats from which a volume can be made, the best one
+		// first.
+		ImportFormats(ctx context.Context, name string, s Stream) []string
+		// Import returns the name of the volume: that it was given, or, where that is taken
+		// and rename is set, a free one. What a failed Import has made is gone.
+		Import(ctx context.Context, r io.Reader, name string, s Stream, rename bool) (string, error)
+	}
+)
+
+// A Stream says what a stream holds of a volume.
+type Stream struct {
+	Format   string // raw+size, tar+size, qcow2+size, vmdk+size, zfs, btrfs
+	Snapshot string // the state to write; empty for the present one
+	Base     string // the state that the receiver has already
+	All      bool   // with all snapshots up to that state
+}
 
 // What went wrong, where callers branch on it.
 var (

@@ -23,8 +23,12 @@ type Type struct {
 	// Shared says that it is the same on all nodes by its nature.
 	Shared bool
 	// Config is what a section of storage.cfg may hold. Fields with the tag
-	// fixed:"1" cannot be changed later.
+	// fixed:"1" cannot be changed later; those with secret:"1" are not written there,
+	// but given to the pool's [Configurer].
 	Config *schema.Struct
+	// Complete sets what a new section has where nothing is given. It may be nil. Paths
+	// are below root.
+	Complete func(storeid id.Storage, root string, options schema.Params)
 
 	open func(schema.Params, Env) (Pool, error)
 }
@@ -60,6 +64,46 @@ type Env struct {
 	Lock func(ctx context.Context, fn func(context.Context) error) error
 	// Guests tells for the guests of the cluster of which kind they are: qemu or lxc.
 	Guests func(ctx context.Context) (map[id.VM]string, error)
+	// Root is put before the paths of the host that we own.
+	Root string
+	// Secrets keeps what storage.cfg must not show.
+	Secrets Secrets
+	// Volume makes a volume of another storage ready and returns its path. It is how one
+	// storage lies on another.
+	Volume func(ctx context.Context, v id.Volume) (string, error)
+}
+
+// Secrets are files below /etc/pve/priv, which are for root alone. Their names are like
+// "storage/nas.pw".
+type Secrets interface {
+	// Path returns where a secret lies, whether it is there or not.
+	Path(name string) string
+	// Read returns a secret; nil where there is none.
+	Read(ctx context.Context, name string) ([]byte, error)
+	Write(ctx context.Context, name string, data []byte) error
+	// Remove removes a secret. One that is not there is no error.
+	Remove(ctx context.Context, name string) error
+}
+
+// Common are the options that storages of every type have.
+type Common struct {
+	Content *string `pve:"content" format:"pve-storage-content-list" doc:"Kinds of volumes that the storage is used for."`
+	Nodes   *string `pve:"nodes" format:"pve-node-list" doc:"Nodes on which the storage is available; all without it."`
+	Disable *bool   `pve:"disable" doc:"Do not use the storage."`
+}
+
+// Limited are the options of storages whose copies can be slowed down.
+type Limited struct {
+	BWLimit *BWLimit `pve:"bwlimit" doc:"Limits of the rate of copies, in KiB/s."`
+}
+
+// BWLimit limits the rate of copies by what they are for, in KiB/s.
+type BWLimit struct {
+	Default   *float64 `pve:"default" min:"0" hint:"LIMIT" doc:"Where nothing else is given."`
+	Restore   *float64 `pve:"restore" min:"0" hint:"LIMIT" doc:"Restoring guests from backups."`
+	Migration *float64 `pve:"migration" min:"0" hint:"LIMIT" doc:"Migrating guests."`
+	Move      *float64 `pve:"move" min:"0" hint:"LIMIT" doc:"Moving disks."`
+	Clone     *float64 `pve:"clone" min:"0" hint:"LIMIT" doc:"Cloning disks."`
 }
 
 // Run runs a program, or tells of it in a dry run where it would change something.

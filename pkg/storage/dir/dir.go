@@ -16,30 +16,16 @@ import (
 
 // Config is what storage.cfg says of a folder.
 type Config struct {
-	Path           string   `pve:"path" fixed:"1" format:"pve-storage-path" doc:"Folder of the host in which the volumes lie."`
-	Content        *string  `pve:"content" format:"pve-storage-content-list" doc:"Kinds of volumes that the storage is used for."`
-	ContentDirs    *string  `pve:"content-dirs" format:"pve-dir-override-list" doc:"Folders of contents, where they are not the usual ones."`
-	Nodes          *string  `pve:"nodes" format:"pve-node-list" doc:"Nodes on which the storage is available; all without it."`
-	Disable        *bool    `pve:"disable" doc:"Do not use the storage."`
-	Shared         *bool    `pve:"shared" doc:"The folder has the same content on all nodes."`
-	Format         *string  `pve:"format" enum:"raw|qcow2|subvol|vmdk" doc:"Format that new images get."`
-	Preallocation  *string  `pve:"preallocation" enum:"off|metadata|falloc|full" default:"metadata" doc:"How much of a new image is written at once."`
-	PruneBackups   *string  `pve:"prune-backups" format:"prune-backups" doc:"Which backups are kept."`
-	MaxProtected   *int     `pve:"max-protected-backups" min:"-1" doc:"How many protected backups a guest may have; -1 for any number."`
-	BWLimit        *BWLimit `pve:"bwlimit" doc:"Limits of the rate of copies, in KiB/s."`
-	IsMountpoint   *string  `pve:"is_mountpoint" default:"no" doc:"Use the folder only when it, or the given one, is mounted."`
-	MakeDir        *bool    `pve:"mkdir" default:"yes" doc:"Make the folder and those below when they are missing."`
-	CreateBasePath *bool    `pve:"create-base-path" default:"yes" doc:"Make the folder when it is missing."`
-	CreateSubdirs  *bool    `pve:"create-subdirs" default:"yes" doc:"Make the folders of the contents when they are missing."`
-}
-
-// BWLimit limits the rate of copies by what they are for, in KiB/s.
-type BWLimit struct {
-	Default   *float64 `pve:"default" min:"0" hint:"LIMIT" doc:"Where nothing else is given."`
-	Restore   *float64 `pve:"restore" min:"0" hint:"LIMIT" doc:"Restoring guests from backups."`
-	Migration *float64 `pve:"migration" min:"0" hint:"LIMIT" doc:"Migrating guests."`
-	Move      *float64 `pve:"move" min:"0" hint:"LIMIT" doc:"Moving disks."`
-	Clone     *float64 `pve:"clone" min:"0" hint:"LIMIT" doc:"Cloning disks."`
+	storage.Common
+	storage.Limited
+	tree.Folders
+	tree.Backups
+	Path          string  `pve:"path" fixed:"1" format:"pve-storage-path" doc:"Folder of the host in which the volumes lie."`
+	ContentDirs   *string `pve:"content-dirs" format:"pve-dir-override-list" doc:"Folders of contents, where they are not the usual ones."`
+	Shared        *bool   `pve:"shared" doc:"The folder has the same content on all nodes."`
+	Format        *string `pve:"format" enum:"raw|qcow2|subvol|vmdk" doc:"Format that new images get."`
+	Preallocation *string `pve:"preallocation" enum:"off|metadata|falloc|full" default:"metadata" doc:"How much of a new image is written at once."`
+	IsMountpoint  *string `pve:"is_mountpoint" default:"no" doc:"Use the folder only when it, or the given one, is mounted."`
 }
 
 // Type describes the type.
@@ -59,15 +45,7 @@ type pool struct {
 }
 
 func open(c Config, env storage.Env) (storage.Pool, error) {
-	mayMake := is(c.MakeDir, true)
-	p := &pool{Tree: tree.Tree{
-		Env: env, Root: filepath.Clean(c.Path),
-		ContentDirs: overrides(c.ContentDirs),
-		MakeBase:    is(c.CreateBasePath, mayMake), MakeSubdirs: is(c.CreateSubdirs, mayMake),
-	}}
-	if c.Preallocation != nil {
-		p.Preallocation = *c.Preallocation
-	}
+	p := &pool{Tree: tree.New(env, c.Path, c.Folders, c.ContentDirs, c.Preallocation)}
 	if c.IsMountpoint != nil {
 		if on, ok := schema.ParseBool(*c.IsMountpoint); !ok {
 			p.mount = filepath.Clean(*c.IsMountpoint)
@@ -76,25 +54,6 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 		}
 	}
 	return p, nil
-}
-
-func is(option *bool, otherwise bool) bool {
-	if option == nil {
-		return otherwise
-	}
-	return *option
-}
-
-// overrides reads a list like "images=disks,iso=discs".
-func overrides(text *string) map[string]string {
-	dirs := map[string]string{}
-	if text != nil {
-		for _, pair := range schema.SplitList(*text) {
-			content, dir, _ := strings.Cut(pair, "=")
-			dirs[content] = dir
-		}
-	}
-	return dirs
 }
 
 // Activate checks that what must be mounted is, so that nothing is written below it

@@ -32,6 +32,8 @@ type Options struct {
 	// Small is Section for a storage that has no more than 64 MiB. Nil where there is no
 	// way to make one.
 	Small func(t *testing.T) []string
+	// Secrets are given as if they had been options of a new section.
+	Secrets map[string]string
 	// Formats of images to go through; nil means all of the type but subvol.
 	Formats []string
 }
@@ -46,6 +48,9 @@ func Run(t *testing.T, o Options) {
 			if format != "subvol" {
 				o.Formats = append(o.Formats, format)
 			}
+		}
+		if len(o.Type.Formats) == 0 {
+			o.Formats = []string{"raw"} // as those that keep nothing but blocks
 		}
 	}
 	for _, test := range []struct {
@@ -99,17 +104,22 @@ func beginWith(t *testing.T, o Options, section func(*testing.T) []string, r run
 	root := t.TempDir()
 	s := storage.New(storage.Options{
 		Root: root, Node: "pve1", Runner: r, Types: []storage.Type{o.Type}, QEMUImg: "qemu-img", Zone: time.UTC,
-		Config: func(context.Context) (string, error) { return text, nil },
+		Config:  func(context.Context) (string, error) { return text, nil },
+		Secrets: storage.SecretDir(filepath.Join(root, "etc/pve/priv")),
 		Lock: func(ctx context.Context, name string, fn func(context.Context) error) error {
 			return file.WithLock(ctx, filepath.Join(root, name), file.LockOptions{Patience: time.Minute}, fn)
 		},
 	})
 	w := &world{Service: s, t: t, said: &bytes.Buffer{}}
 	w.ctx = api.WithStreams(t.Context(), api.Streams{Out: io.Discard, Err: w.said})
-	w.ok(s.Activate(w.ctx, it))
 	var err error
 	w.pool, err = s.Pool(w.ctx, it)
 	w.ok(err)
+	if c, ok := w.pool.(storage.Configurer); ok {
+		w.ok(c.Added(w.ctx, o.Secrets))
+		t.Cleanup(func() { _ = c.Removed(context.WithoutCancel(w.ctx)) })
+	}
+	w.ok(s.Activate(w.ctx, it))
 	return w
 }
 
