@@ -179,6 +179,8 @@ func TestCloneKilled(t *testing.T) {
 			before := y.files()
 			cmd, out := y.begin("clone", "100", "101", "--bwlimit", "100")
 			lineOf(t, out, "allocated target volume")
+			// Before that, the volume has no name yet: it could be found and removed only.
+			waitFor(t, func() bool { return y.option("101", "scsi0") != "" })
 			kill(t, cmd.Process.Pid)
 			if err := cmd.Wait(); err == nil {
 				t.Errorf("it succeeded: %s", out)
