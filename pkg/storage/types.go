@@ -22,6 +22,9 @@ type Type struct {
 	Formats  []string  // of images; the first is the default
 	// Shared says that it is the same on all nodes by its nature.
 	Shared bool
+	// SelectExisting says that users choose among volumes made elsewhere, as none can be
+	// made here.
+	SelectExisting bool
 	// Config is what a section of storage.cfg may hold. Fields with the tag
 	// fixed:"1" cannot be changed later; those with secret:"1" are not written there,
 	// but given to the pool's [Configurer].

@@ -48,6 +48,7 @@ func (s *Service) node(ctx context.Context, vmid id.VM, arch string) (*cmdline.H
 		TDX:        sys.TDX,
 		GL:         renders,
 		Volume:     func(volid string) (cmdline.Volume, error) { return s.volume(ctx, volid) },
+		ISCSIName:  storage.InitiatorName(),
 	}
 	if arch == "" {
 		arch = h.Arch
@@ -126,11 +127,8 @@ func (s *Service) volume(ctx context.Context, text string) (cmdline.Volume, erro
 	found := cmdline.Volume{
 		ID: text, Type: def.Type, Kind: string(name.Content), Format: name.Format, Path: path, Contents: contents(def.Content),
 	}
-	found.Node = map[string]any{"driver": "file", "filename": path}
-	if block, err := isBlock(path); err == nil && block {
-		found.Node["driver"] = "host_device"
-	}
-	return found, nil
+	found.Node, err = s.Storage.Blockdev(ctx, v)
+	return found, err
 }
 
 func contents(all []storage.Content) []string {
