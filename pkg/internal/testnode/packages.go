@@ -1,0 +1,26 @@
+package testnode
+
+import "time"
+
+// Package is a package whose tests are run in a node.
+type Package struct {
+	Path string        // below the project's root
+	Run  string        // which tests, as -run; all when empty
+	ZFS  bool          // has nothing to do in a node without ZFS
+	Time time.Duration // what its tests may take; five minutes when zero
+}
+
+// Packages are all of them, in the order they run.
+func Packages() []Package {
+	return []Package{
+		{Path: "pkg/internal/testnode", Run: "^TestNode"},
+		{Path: "pkg/storage/lvm"},
+		{Path: "pkg/storage/lvmthin"},
+		{Path: "pkg/storage/nfs"},
+		{Path: "pkg/storage/cifs"},
+		{Path: "pkg/storage/iscsi"},
+		{Path: "pkg/storage/btrfs"},
+		{Path: "pkg/storage/zfspool", ZFS: true},
+		{Path: "pkg/storage/zfs", ZFS: true},
+	}
+}

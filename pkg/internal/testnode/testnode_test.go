@@ -1,0 +1,208 @@
+package testnode
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
+)
+
+var (
+	withZFS = flag.Bool("node.zfs", os.Getenv("VIRTSMITH_TEST_ALL") == "1", "run in a node that has ZFS")
+	command = flag.String("node.command", "", "what TestCommand has a node run")
+)
+
+// TestInNode runs the tests of all packages of the table in a node: -run
+// TestInNode/lvm/TestAlloc runs those of one package, or one of its tests.
+func TestInNode(t *testing.T) {
+	h := open(t)
+	for _, p := range Packages() {
+		if _, err := os.Stat(filepath.Join(h.root, p.Path)); err != nil {
+			continue
+		}
+		t.Run(path.Base(p.Path), func(t *testing.T) {
+			if p.ZFS && !*withZFS {
+				t.Skip("needs a node with ZFS: make test-storage")
+			}
+			h.run(t, p)
+		})
+	}
+}
+
+// TestCommand is for trying things by hand:
+// go test ./pkg/internal/testnode -run TestCommand -v -node.command 'vgs; lsblk'.
+func TestCommand(t *testing.T) {
+	if *command == "" {
+		t.Skip("no -node.command given")
+	}
+	h := open(t)
+	status, err := h.booted(t).Run(*command, 10*time.Minute, func(line string) { t.Log(line) })
+	if err != nil || status != 0 {
+		t.Errorf("status %d, %v", status, err)
+	}
+}
+
+// harness boots a node when the first test wants one, and again after one failed:
+// what a failed test left behind must not fail the next.
+type harness struct {
+	t      *testing.T
+	root   string
+	image  string
+	guest  string
+	tests  string
+	boots  int
+	node   *Node
+	shares map[string]string
+}
+
+// open finds the node's image, or builds it; it skips where neither can be.
+func open(t *testing.T) *harness {
+	switch {
+	case Inside():
+		t.Skip("a node within a node would be too slow")
+	case testing.Short():
+		t.Skip("boots a virtual machine")
+	}
+	for _, program := range []string{"qemu-system-x86_64", "mmdebstrap", "mke2fs"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can build a node's system")
+	}
+	root := conformance.Root(t)
+	dir := filepath.Join(root, "build", "testnode")
+	image, args, limit := "node.raw", []string{dir}, 6*time.Minute
+	if *withZFS {
+		image, args, limit = "node-zfs.raw", []string{"-Z", dir}, 20*time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	build := exec.CommandContext(ctx, filepath.Join(root, "contrib", "testnode", "build"), args...)
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
+	build.WaitDelay = 10 * time.Second
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Skipf("no node: %v: %s", err, out)
+	}
+	h := &harness{
+		t: t, root: root, tests: t.TempDir(),
+		image: filepath.Join(dir, image), guest: filepath.Join(dir, "guest"),
+	}
+	h.shares = map[string]string{"project": root, "tests": h.tests}
+	if dir := conformance.Path(t, ""); isDir(dir) {
+		h.shares["conformance"] = dir
+	}
+	t.Cleanup(h.close)
+	return h
+}
+
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
+
+// booted returns the running node.
+func (h *harness) booted(t *testing.T) *Node {
+	t.Helper()
+	if h.node == nil {
+		h.boots++
+		scratch := filepath.Join(h.t.TempDir(), fmt.Sprint("boot", h.boots))
+		if err := os.Mkdir(scratch, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		node, err := Boot(h.t.Context(), Config{Image: h.image, Guest: h.guest, Scratch: scratch, Shares: maps.Clone(h.shares)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.node = node
+		t.Logf("node up after %v", node.Up.Round(time.Millisecond))
+	}
+	return h.node
+}
+
+func (h *harness) close() {
+	if h.node != nil {
+		h.node.Close()
+		h.node = nil
+	}
+}
+
+// run builds the tests of a package, runs them in the node and reports each.
+func (h *harness) run(t *testing.T, p Package) {
+	name := path.Base(p.Path)
+	file := filepath.Join(h.tests, name+".test")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", file, "./"+p.Path)
+	build.Dir = h.root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOAMD64=v1")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Skip("has no tests")
+	}
+	limit := p.Time
+	if limit == 0 {
+		limit = 5 * time.Minute
+	}
+	node := h.booted(t)
+	line := fmt.Sprintf("cd /project/%s && cp /tests/%s.test /var/tmp/ && %s=1 VIRTSMITH_TEST_ALL=%s VIRTSMITH_CONFORMANCE=/conformance TMPDIR=/var/tmp"+
+		" timeout -k 10 %d /var/tmp/%s.test -test.v -test.run='%s' -test.timeout=%v",
+		p.Path, name, variable, os.Getenv("VIRTSMITH_TEST_ALL"), int(limit.Seconds())+20, name, selected(p), limit)
+	if testing.Short() {
+		line += " -test.short"
+	}
+	var r report
+	status, err := node.Run(line, limit+time.Minute, func(line string) {
+		if testing.Verbose() {
+			t.Log(line)
+		}
+		r.add(line)
+	})
+	if !tell(t, r) && err == nil && status != 0 || err != nil {
+		t.Errorf("tests ended with status %d, %v\n%s", status, err, strings.Join(r.rest, "\n"))
+	}
+	if t.Failed() {
+		h.close()
+	}
+}
+
+// selected returns which tests of a package run: those -run names below its own
+// name, else those of the table.
+func selected(p Package) string {
+	if levels := strings.SplitN(flag.Lookup("test.run").Value.String(), "/", 3); len(levels) == 3 {
+		return levels[2]
+	}
+	return p.Run
+}
+
+// tell reports each test as a subtest, and whether one of them failed.
+func tell(t *testing.T, r report) bool {
+	failed := false
+	for _, result := range r.tests {
+		output := strings.Join(result.output, "\n")
+		t.Run(result.name, func(t *testing.T) {
+			switch result.status {
+			case "PASS":
+			case "SKIP":
+				t.Skip(output)
+			case "FAIL":
+				failed = true
+				t.Error("\n" + output)
+			default:
+				failed = true
+				t.Error("did not end\n" + output)
+			}
+		})
+	}
+	return failed
+}
