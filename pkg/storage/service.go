@@ -36,6 +36,10 @@ type Options struct {
 	// Secrets keeps what storage.cfg must not show. Without it nothing that needs a secret
 	// works.
 	Secrets Secrets
+	// Probe asks file systems that may hang. Nil means [ProbeHere].
+	Probe Probe
+	// StatusPatience is how long one storage may take to tell its status; 0 means 10 s.
+	StatusPatience time.Duration
 }
 
 // A Service finds and uses the storages of the cluster, as seen from one node.
@@ -45,6 +49,8 @@ type Service struct {
 	mu   sync.Mutex
 	text *string // what the last configuration was read from
 	last *Config
+
+	asking asking
 }
 
 // New returns a service. Nothing is read before it is asked for.
@@ -60,6 +66,9 @@ func New(o Options) *Service {
 	}
 	if o.Secrets == nil {
 		o.Secrets = noSecrets{}
+	}
+	if o.Probe == nil {
+		o.Probe = ProbeHere
 	}
 	if o.Guests == nil {
 		o.Guests = func(context.Context) (map[id.VM]string, error) { return nil, nil }
@@ -166,6 +175,7 @@ func (s *Service) open(d Definition) (Pool, error) {
 		Root:       s.o.Root,
 		Secrets:    s.o.Secrets,
 		Volume:     s.ready,
+		Probe:      s.o.Probe,
 	})
 }
 

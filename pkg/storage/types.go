@@ -74,6 +74,8 @@ type Env struct {
 	// Volume makes a volume of another storage ready and returns its path. It is how one
 	// storage lies on another.
 	Volume func(ctx context.Context, v id.Volume) (string, error)
+	// Probe asks file systems that may hang.
+	Probe Probe
 }
 
 // Secrets are files below /etc/pve/priv, which are for root alone. Their names are like
