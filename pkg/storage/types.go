@@ -22,9 +22,8 @@ type Type struct {
 	Formats  []string  // of images; the first is the default
 	// Shared says that it is the same on all nodes by its nature.
 	Shared bool
-	// SelectExisting says that users choose among volumes made elsewhere, as none can be
-	// made here.
-	SelectExisting bool
+	// Existing says that volumes are made elsewhere, and only chosen from here.
+	Existing bool
 	// Config is what a section of storage.cfg may hold. Fields with the tag
 	// fixed:"1" cannot be changed later; those with secret:"1" are not written there,
 	// but given to the pool's [Configurer].

@@ -4,9 +4,10 @@ package all
 import (
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/dir"
+	"github.com/virtsmith/virtsmith/pkg/storage/iscsidirect"
 )
 
 // Types returns the types, for [storage.Options].
 func Types() []storage.Type {
-	return []storage.Type{dir.Type()}
+	return []storage.Type{dir.Type(), iscsidirect.Type()}
 }

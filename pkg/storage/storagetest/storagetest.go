@@ -36,6 +36,11 @@ type Options struct {
 	Secrets map[string]string
 	// Formats of images to go through; nil means all of the type but subvol.
 	Formats []string
+	// Volumes is for types that can make no volumes: the sizes in bytes of those that
+	// Section puts on the storage, two or more of at least 4 MiB, the smaller one first.
+	Volumes []int64
+	// Missing is the name of a volume that such a storage could have and has not.
+	Missing string
 }
 
 // Run puts a type through the contract.
@@ -53,10 +58,11 @@ func Run(t *testing.T, o Options) {
 			o.Formats = []string{"raw"} // as those that keep nothing but blocks
 		}
 	}
-	for _, test := range []struct {
+	type test struct {
 		name string
 		run  func(*testing.T, Options)
-	}{
+	}
+	tests := []test{
 		{"Names", names},
 		{"Life", life},
 		{"Given name", givenName},
@@ -73,7 +79,22 @@ func Run(t *testing.T, o Options) {
 		{"Full", full},
 		{"Program missing", missing},
 		{"Dry run", dry},
-	} {
+	}
+	if o.Volumes != nil {
+		tests = []test{
+			{"Names", names},
+			{"Found", found},
+			{"Not found", notFound},
+			{"Only used", onlyUsed},
+			{"Copies are equal", filled},
+			{"Many at once", asked},
+			{"Ended in the middle", interrupted},
+			{"Program missing", unlisted},
+			{"Dry run", untouched},
+			{"Ready again", again},
+		}
+	}
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, o) })
 	}
 }
