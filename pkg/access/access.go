@@ -1,5 +1,6 @@
-// Package access is who may do what: so far the file that users, pools and rights are
-// kept in, as far as guests come and go in it.
+// Package access is who may do what: the file that users, groups, pools, roles and
+// rights are kept in ([Rights]), and what it means ([Policy]). A door asks the policy
+// before it calls a method; those that stand at the machine as root ask nobody.
 package access
 
 import (
