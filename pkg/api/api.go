@@ -26,6 +26,7 @@ type Method struct {
 	ReadOnly    bool   // changes nothing, so there is nothing to try out dry
 
 	in, out reflect.Type
+	open    func() *schema.Schema // of a method whose parameters no Go type lists
 	call    func(context.Context, schema.Params) (any, error)
 	prepare func(context.Context, schema.Params) (Job, error) // of a task only
 	work    func(context.Context, schema.Params) error        // of a task only
@@ -48,6 +49,23 @@ func New[In, Out any](m Method, run func(context.Context, In) (Out, error)) Meth
 			return nil, err
 		}
 		return run(ctx, in)
+	}
+	return m
+}
+
+// NewOpen is [New] for a method whose parameters are put together when it is asked for:
+// those of every type of storage, as an instance. run gets them checked, as text.
+func NewOpen[Out any](m Method, params func() *schema.Schema, run func(context.Context, schema.Params) (Out, error)) Method {
+	m.open, m.out = params, reflect.TypeFor[Out]()
+	m.call = func(ctx context.Context, p schema.Params) (any, error) {
+		values := make(map[string]any, len(p))
+		for name, text := range p {
+			values[name] = text
+		}
+		if faults := params().Check(values); len(faults) > 0 {
+			return nil, ParamError(faults)
+		}
+		return run(ctx, p)
 	}
 	return m
 }
@@ -96,7 +114,12 @@ func (m *Method) Key() string {
 func (m *Method) IsTask() bool { return m.work != nil }
 
 // Params returns what m takes.
-func (m *Method) Params() *schema.Struct { return schema.TypeOf(m.in) }
+func (m *Method) Params() *schema.Schema {
+	if m.open != nil {
+		return m.open()
+	}
+	return schema.TypeOf(m.in).Schema
+}
 
 // Returns is the schema of what m returns.
 func (m *Method) Returns() *schema.Schema { return schema.OfType(m.out) }

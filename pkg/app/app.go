@@ -95,6 +95,9 @@ func New(h Host) *App {
 	a.Storage = storage.New(storage.Options{
 		Root: h.Root, Node: id.Node(h.Node), Runner: runner, Types: storagetypes.Types(),
 		Config: a.storageConfig, Lock: a.lock, Guests: a.guests, Secrets: secrets{a.Cluster},
+		Save: func(ctx context.Context, text string) error {
+			return a.Cluster.WriteFile(ctx, cluster.StorageFile, []byte(text))
+		},
 	})
 	a.VMs = &vm.Host{
 		Root: h.Root, Node: id.Node(h.Node), Cluster: a.Cluster, Storage: a.Storage, Run: runner,
@@ -108,7 +111,10 @@ func New(h Host) *App {
 
 // Methods returns the methods of the node.
 func (a *App) Methods() api.Registry {
-	return all.Methods(all.Services{VMs: a.VMs, Power: a.Power, Edit: a.Edit})
+	return all.Methods(all.Services{
+		Node: id.Node(a.Node), Run: a.VMs.Run, Cluster: a.Cluster, Storage: a.Storage,
+		VMs: a.VMs, Power: a.Power, Edit: a.Edit,
+	})
 }
 
 // Caller calls the methods in this process. Tasks run in workers, which it waits for,

@@ -31,7 +31,7 @@ func (w World) facts(key string) *facts {
 	if m == nil {
 		return nil
 	}
-	return &facts{m.Doc, m.Params().Schema, m.Returns(), m.IsTask(), m.ReadOnly}
+	return &facts{m.Doc, m.Params(), m.Returns(), m.IsTask(), m.ReadOnly}
 }
 
 // prefix is how c is called.

@@ -359,6 +359,15 @@ func (r *sectionReader) complete(s *Section) error {
 	return nil
 }
 
+// Missing returns an error where a section of the given type lacks what it must have.
+func (c *Sections) Missing(kind string, values schema.Params) error {
+	t := c.typeOf(kind)
+	if t == nil {
+		return fmt.Errorf("unknown section type '%s'", kind)
+	}
+	return c.missing(t, &Section{Values: values})
+}
+
 // missing returns an error where a section lacks what it must have.
 func (c *Sections) missing(t *SectionType, s *Section) error {
 	for _, name := range c.required(t) {
@@ -421,4 +430,40 @@ func (c *Sections) order(t *SectionType, s *Section) []string {
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return rank(a) - rank(b) })
 	return names
+}
+
+// Values returns the values of a section as JSON has them: numbers as numbers, booleans
+// as 1 and 0. Those of a type that is not declared are text.
+func (c *Sections) Values(kind string, p schema.Params) map[string]any {
+	t := c.typeOf(kind)
+	values := make(map[string]any, len(p))
+	for name, text := range p {
+		values[name] = text
+		if t == nil {
+			continue
+		}
+		property := c.property(t, name)
+		if property == nil {
+			continue
+		}
+		switch property.Type {
+		case "boolean":
+			on, _ := schema.ParseBool(text)
+			values[name] = int64(0)
+			if on {
+				values[name] = int64(1)
+			}
+		case "integer":
+			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+				values[name] = n
+			}
+		case "number":
+			if n, err := strconv.ParseFloat(text, 64); err == nil {
+				values[name] = n
+			}
+		case "array":
+			values[name] = schema.SplitArray(text)
+		}
+	}
+	return values
 }

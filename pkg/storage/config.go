@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -30,6 +31,8 @@ func (d Definition) On(node id.Node) bool { return len(d.Nodes) == 0 || slices.C
 type Config struct {
 	Storages []Definition // in the order of the file
 	Warnings []string     // what could not be read
+	Digest   string       // SHA-1 of the file, in hex
+	damaged  bool         // something could not be read that would be lost if it were written
 }
 
 // Lookup finds a storage.
@@ -46,14 +49,18 @@ func (c *Config) Lookup(storeid id.Storage) (Definition, bool) {
 // kept: they can be looked at, but not used.
 func Parse(types []Type, name, text string) *Config {
 	c := &Config{}
-	doc := Sections(types).Parse(name, []byte(text), func(text string) { c.Warnings = append(c.Warnings, text) })
+	warn := func(text string) { c.Warnings = append(c.Warnings, text) }
+	sections := Sections(types)
+	sections.Complete = func(s *config.Section) error {
+		t, _ := find(types, s.Type)
+		return (&Definition{Options: s.Values}).settle(t, warn)
+	}
+	doc := sections.Parse(name, []byte(text), warn)
+	c.Digest, c.damaged = doc.Digest, len(c.Warnings) > 0
 	for _, s := range doc.Sections {
 		d := Definition{ID: id.Storage(s.ID), Type: s.Type, Options: s.Values}
 		t, _ := find(types, s.Type)
-		if err := d.settle(t); err != nil {
-			c.Warnings = append(c.Warnings, fmt.Sprintf("file %s (skip section '%s'): %s", name, s.ID, err))
-			continue
-		}
+		_ = d.settle(t, func(string) {}) // it was told already
 		c.Storages = append(c.Storages, d)
 	}
 	return c
@@ -68,10 +75,6 @@ func Sections(types []Type) *config.Sections {
 			}
 			return schema.CheckFormat("pve-storage-id", name)
 		},
-		Complete: func(s *config.Section) error {
-			t, _ := find(types, s.Type)
-			return (&Definition{Options: s.Values}).settle(t)
-		},
 		KeepUnknown: true,
 	}
 	for _, t := range types {
@@ -85,28 +88,51 @@ func Sections(types []Type) *config.Sections {
 	return c
 }
 
-// settle fills the fields that the options say.
-func (d *Definition) settle(t Type) error {
+// settle fills the fields that the options say. What is left out is told to warn.
+func (d *Definition) settle(t Type, warn func(string)) error {
 	d.Content = t.Default
 	if text, ok := d.Options["content"]; ok {
-		list, err := ParseContents(text)
+		list, err := t.contents(text, warn)
 		if err != nil {
 			return err
 		}
-		for _, c := range list {
-			if t.Name != "" && c != None && !t.Has(c) {
-				return fmt.Errorf("storage does not support content type '%s'", c)
-			}
-		}
 		d.Content = list
 	}
+	d.Nodes = nil
 	for _, node := range schema.SplitList(d.Options["nodes"]) {
 		d.Nodes = append(d.Nodes, id.Node(node))
 	}
 	d.Disabled = d.is("disable")
-	d.Shared = d.is("shared") || t.Shared
+	d.Shared = d.is("shared") || t.Shared || t.Name == "" && slices.Contains(remote, d.Type)
 	return nil
 }
+
+// contents reads the list of contents of a storage.
+func (t Type) contents(text string, warn func(string)) ([]Content, error) {
+	all, err := ParseContents(text)
+	if err != nil || t.Name == "" {
+		return all, err
+	}
+	var list []Content
+	for _, c := range all {
+		if !t.Has(c) {
+			warn(fmt.Sprintf("storage does not support content type '%s'", c))
+			continue
+		}
+		list = append(list, c)
+	}
+	switch {
+	case len(list) > 1 && slices.Contains(list, None):
+		return nil, errors.New("unable to combine 'none' with other content types")
+	case len(list) == 0 && !t.Has(None):
+		return nil, errors.New("storage does not support content type 'none'")
+	}
+	return list, nil
+}
+
+// remote are upstream's types that lie on another host and that we do not have: their
+// sections can be looked at.
+var remote = []string{"esxi", "pbs"}
 
 // is tells whether a boolean option is on. Sections of unknown types have their text as
 // it was written, where a name alone is on.
@@ -137,7 +163,7 @@ func (c *Config) withLocal(types []Type, path string) {
 	d := Definition{ID: "local", Type: "dir", Options: schema.Params{
 		"path": path, "content": "backup,images,iso,rootdir,snippets,vztmpl", "prune-backups": "keep-all=1",
 	}}
-	if d.settle(t) == nil {
+	if d.settle(t, func(string) {}) == nil {
 		c.Storages = slices.Insert(c.Storages, 0, d)
 	}
 }

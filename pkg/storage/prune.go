@@ -2,9 +2,12 @@ package storage
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
 // Keep says which backups of a guest stay when the others go.
@@ -16,6 +19,30 @@ type Keep struct {
 	Weekly  *int  `pve:"keep-weekly" min:"0" hint:"N" doc:"Keep the last backup of each of N weeks."`
 	Monthly *int  `pve:"keep-monthly" min:"0" hint:"N" doc:"Keep the last backup of each of N months."`
 	Yearly  *int  `pve:"keep-yearly" min:"0" hint:"N" doc:"Keep the last backup of each of N years."`
+}
+
+// Describe makes Keep a standard option.
+func (Keep) Describe(s *schema.Schema) {
+	s.Verify = func(text string) error {
+		var k Keep
+		if err := schema.Parse(text, &k); err != nil {
+			return err
+		}
+		return k.Check()
+	}
+}
+
+// Check fails where options exclude each other.
+func (k Keep) Check() error {
+	if k.All == nil || !*k.All {
+		return nil
+	}
+	for _, p := range k.periods() {
+		if p.keep != nil {
+			return errors.New("keep-all cannot be set together with other options.\n")
+		}
+	}
+	return nil
 }
 
 // A period is one of the options of [Keep]: how many spans of time to keep a backup
@@ -82,9 +109,6 @@ func Prune(backups []Volume, keep Keep, zone *time.Location) []Pruned {
 		}
 		if a.Standard {
 			p.Created = a.Created
-		}
-		if p.Type == "openvz" {
-			p.Type = "lxc"
 		}
 		marked = append(marked, p)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/run"
@@ -23,6 +24,8 @@ type Options struct {
 	Types  []Type
 	// Config returns the text of storage.cfg, empty where there is none.
 	Config func(ctx context.Context) (string, error)
+	// Save writes the text of storage.cfg. Without it, storages cannot be defined.
+	Save func(ctx context.Context, text string) error
 	// Lock runs fn under a lock that all nodes of the cluster share. Without it, a
 	// storage is locked on this node alone.
 	Lock func(ctx context.Context, name string, fn func(context.Context) error) error
@@ -88,14 +91,17 @@ func (s *Service) Config(ctx context.Context) (*Config, error) {
 	if s.text != nil && *s.text == text {
 		return s.last, nil
 	}
-	c := Parse(s.o.Types, filepath.Join(s.o.Root, "etc/pve/storage.cfg"), text)
+	c := Parse(s.o.Types, s.file(), text)
 	for _, w := range c.Warnings {
-		fmt.Fprintln(api.StreamsOf(ctx).Err, w)
+		tell(ctx, w)
 	}
 	c.withLocal(s.o.Types, filepath.Join(s.o.Root, "var/lib/vz"))
 	s.text, s.last = &text, c
 	return c, nil
 }
+
+// tell tells the user something that is no failure.
+func tell(ctx context.Context, text string) { fmt.Fprintln(api.StreamsOf(ctx).Err, text) }
 
 // Lookup finds a storage, whether it can be used here or not.
 func (s *Service) Lookup(ctx context.Context, storeid id.Storage) (Definition, error) {
@@ -215,6 +221,16 @@ func (s *Service) DefaultFormat(ctx context.Context, storeid id.Storage) (string
 	}
 	return t.Formats[0], t.Formats, nil
 }
+
+// SelectExisting tells whether the volumes of a type of storage are made elsewhere, and
+// only chosen from here.
+func (s *Service) SelectExisting(kind string) bool {
+	t, _ := find(s.o.Types, kind)
+	return t.Existing
+}
+
+// Sections describes storage.cfg.
+func (s *Service) Sections() *config.Sections { return Sections(s.o.Types) }
 
 // Activate makes storages ready for use on this node.
 func (s *Service) Activate(ctx context.Context, storeids ...id.Storage) error {

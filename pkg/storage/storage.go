@@ -147,15 +147,15 @@ type (
 
 type (
 	// A Configurer has something to do when its section of storage.cfg comes, changes or
-	// goes. It is called under the lock of that file, before it is written; an error
-	// leaves it as it was.
+	// goes. It is called under the lock of that file.
 	Configurer interface {
-		// Added is told of a new section, with the secrets that were given.
+		// Added is told of a new section, with the secrets that were given, before it is
+		// written; an error leaves the file as it was.
 		Added(ctx context.Context, secrets map[string]string) error
-		// Changed is told of a change, with the secrets that are new, or nil for those that
-		// are deleted.
+		// Changed is told of a change before it is written, with the secrets that are new, or
+		// nil for those that are deleted.
 		Changed(ctx context.Context, secrets map[string]*string) error
-		// Removed is told of the end.
+		// Removed is told of the end, when the section is gone.
 		Removed(ctx context.Context) error
 	}
 
@@ -184,6 +184,10 @@ type Stream struct {
 	Snapshot string // the state to write; empty for the present one
 	Base     string // the state that the receiver has already
 	All      bool   // with all snapshots up to that state
+	// Snapshots are those to write with the state, the oldest first, where not all are
+	// wanted.
+	Snapshots []string
+	BWLimit   int // KiB/s, 0 for no limit
 }
 
 // What went wrong, where callers branch on it.

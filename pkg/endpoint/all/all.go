@@ -2,21 +2,37 @@
 package all
 
 import (
+	"slices"
+
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/qemu"
+	nodestorage "github.com/virtsmith/virtsmith/pkg/endpoint/nodes/storage"
+	clusterstorage "github.com/virtsmith/virtsmith/pkg/endpoint/storage"
+	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu/edit"
 	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
+	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
 // Services are what the methods work on.
 type Services struct {
-	VMs   *vm.Host
-	Power *power.Service
-	Edit  *edit.Service
+	Node    id.Node
+	Run     run.Runner
+	Cluster *cluster.Client
+	Storage *storage.Service
+	VMs     *vm.Host
+	Power   *power.Service
+	Edit    *edit.Service
 }
 
 // Methods returns all methods, served by s.
 func Methods(s Services) api.Registry {
-	return (&qemu.Service{VMs: s.VMs, Power: s.Power, Edit: s.Edit}).Methods()
+	return slices.Concat(
+		(&qemu.Service{VMs: s.VMs, Power: s.Power, Edit: s.Edit}).Methods(),
+		(&nodestorage.Service{Storage: s.Storage, Node: s.Node, Run: s.Run}).Methods(),
+		(&clusterstorage.Service{Storage: s.Storage, Cluster: s.Cluster}).Methods(),
+	)
 }

@@ -47,7 +47,7 @@ func (s *Spec) command(r *Report, place string, b cli.Binding, spec *Command, m 
 	if spec.API != "" {
 		differ("method", b.Method, spec.API)
 	}
-	for name, p := range properties(m.Params().Schema) {
+	for name, p := range properties(m.Params()) {
 		_, fixed := b.Fixed[name]
 		specified := spec.Options[name]
 		switch {
@@ -76,7 +76,7 @@ func (s *Spec) command(r *Report, place string, b cli.Binding, spec *Command, m 
 // methodSpec writes what is declared of a method.
 func methodSpec(m *api.Method) *Method {
 	return &Method{
-		Name: m.Name, Description: m.Doc, Parameters: m.Params().Schema, Returns: m.Returns(),
+		Name: m.Name, Description: m.Doc, Parameters: m.Params(), Returns: m.Returns(),
 		Permissions: permissions(m.Permissions), Protected: m.Protected, ProxyTo: m.ProxyTo,
 	}
 }
@@ -110,7 +110,7 @@ func commandSpec(b cli.Binding, m *api.Method) *Command {
 	for name, value := range b.Fixed {
 		c.Fixed[name] = value
 	}
-	for name, p := range properties(m.Params().Schema) {
+	for name, p := range properties(m.Params()) {
 		switch _, fixed := b.Fixed[name]; {
 		case slices.Contains(b.Args, name):
 			c.ArgSchema[name] = p

@@ -160,7 +160,7 @@ func (s *Spec) method(r *Report, m *api.Method) {
 		r.contradict(m.Key(), "returns %s, specified %s", a, typeOf(spec.Returns))
 	}
 	specified := properties(spec.Parameters)
-	for name, p := range properties(m.Params().Schema) {
+	for name, p := range properties(m.Params()) {
 		r.Parameters += s.property(r, m.Key()+" "+name, p, specified[name])
 	}
 }

@@ -17,8 +17,8 @@ type Folders struct {
 
 // Backups are the options of storages that can hold backups.
 type Backups struct {
-	PruneBackups *string `pve:"prune-backups" format:"prune-backups" doc:"Which backups are kept."`
-	MaxProtected *int    `pve:"max-protected-backups" min:"-1" doc:"How many protected backups a guest may have; -1 for any number."`
+	PruneBackups *storage.Keep `pve:"prune-backups" format:"prune-backups" doc:"Which backups are kept."`
+	MaxProtected *int          `pve:"max-protected-backups" min:"-1" doc:"How many protected backups a guest may have; -1 for any number."`
 }
 
 // New returns a tree in a folder. dirs, as "images=disks,iso=discs", and preallocation may be nil.
