@@ -100,6 +100,8 @@ func formatOf(name string) func(string) error {
 		return starting(`/[^;()]+`, "value does not look like a valid absolute path")
 	case "pve-storage-path-in-property-string":
 		return starting(`/[^;,=()]+`, "Value does not look like a valid absolute path. These symbols are currently not allowed in path: ;,=()\n")
+	case "pve-storage-zfs-blocksize":
+		return checkBlockSize
 	case "pve-storage-vgname":
 		return naming(`(?i:[a-z0-9][a-z0-9\-_\.]*[a-z0-9])`, "lvm volume group name '%s' contains illegal characters")
 	case "pve-lxc-mp-string":
@@ -366,4 +368,24 @@ func isAddress(format, text string) bool {
 	b := a.As4()
 	mask := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 	return mask != 0 && ^mask&(^mask+1) == 0
+}
+
+// checkBlockSize checks the size of the blocks of a ZFS volume, as 16k.
+func checkBlockSize(text string) error {
+	digits := strings.TrimRight(text, "kKmM")
+	n, err := strconv.ParseInt(digits, 10, 32)
+	if err != nil || len(text)-len(digits) > 1 || digits[0] < '1' || digits[0] > '9' {
+		return fmt.Errorf("invalid ZFS blocksize format '%s'. Use a positive number (no leading zeros) with an optional 'k' or 'm' suffix.", text)
+	}
+	switch strings.ToLower(text[len(digits):]) {
+	case "k":
+		n <<= 10
+	case "m":
+		n <<= 20
+	}
+	const least, most = 512, 16 << 20
+	if n < least || n > most || n&(n-1) != 0 {
+		return fmt.Errorf("value '%s' is not a valid ZFS blocksize. Must be a power of 2 between 512B and 16MiB (e.g., 4k, 8k, 16k, 64k, 1m).", text)
+	}
+	return nil
 }
