@@ -79,6 +79,11 @@ func Run(t *testing.T, o Options) {
 		{"Full", full},
 		{"Program missing", missing},
 		{"Dry run", dry},
+		{"Streams", streams},
+		{"Streams to taken names", streamNames},
+		{"Streams that are not whole", streamFaults},
+		{"Streams that do not fit", streamFull},
+		{"Streams with snapshots", streamSnapshots},
 	}
 	if o.Volumes != nil {
 		tests = []test{
@@ -225,6 +230,15 @@ func (w *world) write(v id.Volume, source string) {
 // same fails unless a volume has the content of a raw file, followed by zeros.
 func (w *world) same(v id.Volume, snap, source string) {
 	w.t.Helper()
+	got, want := w.content(v, snap), read(w.t, source)
+	if len(got) < len(want) || !bytes.Equal(got[:len(want)], want) || len(bytes.Trim(got[len(want):], "\x00")) > 0 {
+		w.t.Errorf("%s is not equal to what was copied (%d bytes for %d)", v, len(got), len(want))
+	}
+}
+
+// content reads a volume, or its state in a snapshot.
+func (w *world) content(v id.Volume, snap string) []byte {
+	w.t.Helper()
 	img, err := w.Image(w.ctx, v.String(), snap, false)
 	w.ok(err)
 	out := filepath.Join(w.t.TempDir(), "out.raw")
@@ -238,10 +252,7 @@ func (w *world) same(v id.Volume, snap, source string) {
 		args = append(args, "-f", img.Format)
 	}
 	w.image(append(args, img.Path, out)...)
-	got, want := read(w.t, out), read(w.t, source)
-	if len(got) < len(want) || !bytes.Equal(got[:len(want)], want) || len(bytes.Trim(got[len(want):], "\x00")) > 0 {
-		w.t.Errorf("%s is not equal to what was copied (%d bytes for %d)", v, len(got), len(want))
-	}
+	return read(w.t, out)
 }
 
 func read(t *testing.T, path string) []byte {

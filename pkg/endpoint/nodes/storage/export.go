@@ -102,4 +102,3 @@ func capital(text string) string {
 	}
 	return string(text[0]-'a'+'A') + text[1:]
 }
-

@@ -30,11 +30,11 @@ type importRequest struct {
 }
 
 func (s *Service) importStream(ctx context.Context, req importRequest) (string, error) {
-	source, err := open(ctx, req.Filename)
+	source, done, err := open(ctx, req.Filename)
 	if err != nil {
 		return "", err
 	}
-	defer source.Close() //nolint:errcheck // only read
+	defer done()
 	v, err := id.ParseVolume(req.Volume)
 	if err != nil {
 		return "", errors.New("cannot import into volume '" + req.Volume + "'")
@@ -52,35 +52,25 @@ func (s *Service) importStream(ctx context.Context, req importRequest) (string, 
 	return made.String(), nil
 }
 
-// open opens what an import reads.
-func open(ctx context.Context, name string) (io.ReadCloser, error) {
+// open opens what an import reads. A file is given as such, so that programs can read it.
+func open(ctx context.Context, name string) (source io.Reader, done func(), err error) {
 	if name == "-" {
 		in := api.StreamsOf(ctx).In
 		if in == nil {
-			return nil, errors.New("there is no standard input to read from")
+			return nil, nil, errors.New("there is no standard input to read from")
 		}
-		// Not closed: it is the caller's. A file stays one, so that programs can read it.
-		if f, ok := in.(*os.File); ok {
-			return keptOpen{f}, nil
-		}
-		return io.NopCloser(in), nil
+		return in, func() {}, nil
 	}
+	var c io.ReadCloser
 	if address, ok := strings.CutPrefix(name, "tcp://"); ok && address != "" && strings.Count(address, "/") < 2 {
-		return listenTCP(ctx, address)
+		c, err = listenTCP(ctx, address)
+	} else if path, ok := strings.CutPrefix(name, "unix://"); ok {
+		c, err = listenUnix(ctx, path)
+	} else if c, err = os.Open(name); err != nil {
+		err = &openError{name, err}
 	}
-	if path, ok := strings.CutPrefix(name, "unix://"); ok {
-		return listenUnix(ctx, path)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, &openError{name, err}
-	}
-	return f, nil
+	return c, func() { _ = c.Close() }, err
 }
-
-type keptOpen struct{ *os.File }
-
-func (keptOpen) Close() error { return nil }
 
 // The ports on which nodes wait for each other's volumes.
 const (
