@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -92,6 +93,8 @@ func formatOf(name string) func(string) error {
 		return pair(formatOf("pve-storage-id"))
 	case "bridge-pair":
 		return pair(formatOf("pve-bridge-id"))
+	case "pve-dir-override":
+		return checkOverride
 	case "pve-storage-options":
 		return naming(`\S+`, "value does not look like a valid storage option: %s")
 	case "pve-storage-server":
@@ -103,7 +106,7 @@ func formatOf(name string) func(string) error {
 	case "pve-storage-zfs-blocksize":
 		return checkBlockSize
 	case "pve-storage-vgname":
-		return naming(`(?i:[a-z0-9][a-z0-9\-_\.]*[a-z0-9])`, "lvm volume group name '%s' contains illegal characters")
+		return naming(`(?i:[a-z0-9][a-z0-9\-_\.]*[a-z0-9])`, "lvm name '%s' contains illegal characters")
 	case "pve-lxc-mp-string":
 		return nil
 	}
@@ -202,6 +205,15 @@ func checkVMID(text string) error {
 
 // The formats that configurations have most are looked at by hand: a list of
 // thousands of guests checks each many times.
+
+// checkOverride checks a pair like iso=discs: a content and a folder inside the storage.
+func checkOverride(text string) error {
+	content, dir, ok := strings.Cut(text, "=")
+	if !ok || CheckFormat("pve-storage-content", content) != nil || strings.Trim(dir, "/") == "" || slices.Contains(strings.Split(dir, "/"), "..") {
+		return fmt.Errorf("invalid override '%s'", text)
+	}
+	return nil
+}
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 

@@ -82,7 +82,11 @@ func (s *Service) settle(ctx context.Context, d *Definition, t Type) error {
 
 // add has the storage make itself ready and takes it into the configuration.
 func (s *Service) add(ctx context.Context, c *Config, d Definition, secrets map[string]string) error {
-	p, err := s.open(d)
+	fresh := d
+	if _, said := d.Options["content"]; !said {
+		fresh.Content = nil // as upstream, the folders of the usual contents are made when they are used
+	}
+	p, err := s.open(fresh)
 	if err != nil {
 		return err
 	}

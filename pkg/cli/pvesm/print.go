@@ -73,7 +73,7 @@ func printVersions(o *cli.Output, result any, _ schema.Params) error {
 // goes beside them.
 func printStatus(o *cli.Output, result any, _ schema.Params) error {
 	all := sorted(result, "storage")
-	most := max(width(all, "storage", ""), 1)
+	most := max(width(all, "storage", "")+1, len("Name"))
 	if !o.NoHeader {
 		fmt.Fprintf(o, "%-*s %10s %10s %15s %15s %15s %8s\n", most, "Name", "Type", "Status", "Total (KiB)", "Used (KiB)", "Available (KiB)", "%")
 	}
@@ -102,13 +102,13 @@ func printList(o *cli.Output, result any, _ schema.Params) error {
 	if len(all) == 0 && o.NoHeader {
 		return nil
 	}
-	volid, format, kind, size := width(all, "volid", "Volid"), width(all, "format", "Format"), width(all, "content", "Type"), width(all, "size", "Size")
+	volid, size := width(all, "volid", "Volid"), width(all, "size", "Size")
 	if !o.NoHeader {
-		fmt.Fprintf(o, "%-*s %-*s %-*s %*s %s\n", volid, "Volid", format, "Format", kind, "Type", size, "Size", "VMID")
+		fmt.Fprintf(o, "%-*s %-7s %-9s %*s VMID\n", volid, "Volid", "Format", "Type", size, "Size")
 	}
 	for _, m := range all {
-		line := fmt.Sprintf("%-*s %-*s %-*s %*s %s", volid, text(m["volid"]), format, text(m["format"]), kind, text(m["content"]), size, text(m["size"]), text(m["vmid"]))
-		if _, err := fmt.Fprintln(o, line); err != nil {
+		line := fmt.Sprintf("%-*s %-7s %-9s %*s %s", volid, text(m["volid"]), text(m["format"]), text(m["content"]), size, text(m["size"]), text(m["vmid"]))
+		if _, err := fmt.Fprintln(o, strings.TrimRight(line, " ")); err != nil {
 			return err
 		}
 	}
@@ -127,7 +127,7 @@ func printPruned(o *cli.Output, result any, _ schema.Params) error {
 		return err
 	}
 	fmt.Fprint(o, "NOTE: this is only a preview and might not be what a subsequent\nprune call does if backups are removed/added in the meantime.\n\n")
-	most := width(all, "volid", "Backup")
+	most := width(all, "volid", "Backup") + 1
 	fmt.Fprintf(o, "%-*s %15s %10s\n", most, "Backup", "Backup-ID", "Prune-Mark")
 	for _, m := range all {
 		group := text(m["type"])
