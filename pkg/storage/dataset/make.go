@@ -65,6 +65,15 @@ func (v *Volumes) choose(ctx context.Context, guest id.VM, format, file string) 
 	return "", fmt.Errorf("unable to allocate an image name for VM %s in storage '%s'", guest, v.ID)
 }
 
+// Choose returns a free name for a volume of a guest. It is not taken yet.
+func (v *Volumes) Choose(ctx context.Context, guest id.VM, format string) (file string, err error) {
+	err = v.locked(ctx, func(ctx context.Context) error {
+		file, err = v.choose(ctx, guest, format, "")
+		return err
+	})
+	return file, err
+}
+
 func exists(file string) error {
 	return storage.Told("volume '"+file+"' already exists", storage.ErrExists)
 }

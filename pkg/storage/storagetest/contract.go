@@ -168,11 +168,17 @@ func snapshots(t *testing.T, o Options) {
 		if has, _ := w.Has(w.ctx, storage.FeatureCopy, v, "one"); has {
 			w.same(v, "one", before)
 		}
-		w.ok(w.CanRollback(w.ctx, v, "one"))
+		// Some types go back to the newest state alone; then they say what is newer.
+		err = w.CanRollback(w.ctx, v, "one")
+		if blocked, ok := errors.AsType[*storage.BlockedError](err); ok && slices.Equal(blocked.Blockers, []string{"two"}) {
+			err = nil
+		}
+		w.ok(err)
 		if err := w.Rollback(w.ctx, v, "three"); err == nil {
 			t.Errorf("%s went back to what it never was", v)
 		}
 		w.ok(w.DeleteSnapshot(w.ctx, v, "two", false))
+		w.ok(w.CanRollback(w.ctx, v, "one"))
 		w.ok(w.Rollback(w.ctx, v, "one"))
 		w.same(v, "", before)
 		w.ok(w.DeleteSnapshot(w.ctx, v, "one", false))
@@ -203,15 +209,21 @@ func clones(t *testing.T, o Options) {
 		w.ok(err)
 		b, err := w.Parse(w.ctx, base)
 		w.ok(err)
-		if n, err := w.Parse(w.ctx, clone); err != nil || n.Guest != 100 || n.Base != b.File || n.BaseGuest != 9000 {
+		if o.Unlinked {
+			b.File, b.Guest = "", 0
+		}
+		if n, err := w.Parse(w.ctx, clone); err != nil || n.Guest != 100 || n.Base != b.File || n.BaseGuest != b.Guest {
 			t.Errorf("%s is %+v, %v", clone, n, err)
 		}
 		w.same(clone, "", source)
 		if !slices.Contains(w.all(), clone.Name) {
 			t.Errorf("%s is not listed: %q", clone, w.all())
 		}
-		if err := w.Free(w.ctx, base); !errors.Is(err, storage.ErrInUse) {
+		if err := w.Free(w.ctx, base); !o.Unlinked && !errors.Is(err, storage.ErrInUse) {
 			t.Errorf("removing a base with clones: %v", err)
+		}
+		if o.Unlinked {
+			w.same(clone, "", source)
 		}
 		w.ok(w.Free(w.ctx, clone))
 		w.ok(w.Free(w.ctx, base))
