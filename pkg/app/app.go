@@ -35,6 +35,7 @@ import (
 const (
 	WorkerWord     = "--task-worker"
 	SupervisorWord = "--supervise-qemu"
+	ProbeWord      = "--probe-file-system"
 )
 
 // Host is the world an App lives in.
@@ -94,7 +95,7 @@ func New(h Host) *App {
 	a.Tasks = &task.Host{Root: h.Root, Node: h.Node, Command: []string{h.Exe, WorkerWord}, Env: h.Env, Stderr: os.Stderr}
 	a.Storage = storage.New(storage.Options{
 		Root: h.Root, Node: id.Node(h.Node), Runner: runner, Types: storagetypes.Types(),
-		Config: a.storageConfig, Lock: a.lock, Guests: a.guests, Secrets: secrets{a.Cluster},
+		Config: a.storageConfig, Lock: a.lock, Guests: a.guests, Secrets: secrets{a.Cluster}, Probe: a.prober().Probe,
 		Save: func(ctx context.Context, text string) error {
 			return a.Cluster.WriteFile(ctx, cluster.StorageFile, []byte(text))
 		},

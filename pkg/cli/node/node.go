@@ -19,8 +19,11 @@ import (
 
 // Main is the main function of a binary: it runs the command that the command line
 // names and returns the exit code. Called by ourselves, the same binary is a worker of
-// a task, or the supervisor of a QEMU.
+// a task, the supervisor of a QEMU, or asks a file system that may hang.
 func Main(t cli.Tool) int {
+	if len(os.Args) > 1 && os.Args[1] == app.ProbeWord {
+		return app.Probe(os.Args[2:]) // it needs no world, and must start quickly
+	}
 	host, err := app.FromOS()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -4,13 +4,11 @@ package dir
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/storage"
+	"github.com/virtsmith/virtsmith/pkg/storage/mount"
 	"github.com/virtsmith/virtsmith/pkg/storage/tree"
 )
 
@@ -53,6 +51,7 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 			p.mount = p.Root
 		}
 	}
+	p.Remote = p.mount != "" // it may be the mount of an NFS of the administrator's own
 	return p, nil
 }
 
@@ -60,37 +59,29 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 // when it is not.
 func (p *pool) Activate(ctx context.Context) error {
 	if p.mount != "" {
-		// What is looked at has to answer in time: the tree looks with patience.
-		if err := p.Bounded(ctx, func() error { return p.mounted() }); err != nil {
+		if err := p.mounted(ctx); err != nil {
 			return err
 		}
 	}
 	return p.Tree.Activate(ctx)
 }
 
-// mounted fails unless the mount point is on another file system than its parent.
-func (p *pool) mounted() error {
-	var at, above syscall.Stat_t
-	if syscall.Stat(p.mount, &at) == nil && syscall.Stat(filepath.Dir(p.mount), &above) == nil && (at.Dev != above.Dev || p.mount == "/") {
-		return nil
-	}
-	if listed(p.mount) { // a folder mounted from the same file system
-		return nil
-	}
-	return fmt.Errorf("unable to activate storage '%s' - directory is expected to be a mount point but is not mounted: '%s'", p.ID, p.mount)
-}
-
-// listed tells whether the kernel's list of mounts has a path.
-func listed(path string) bool {
-	text, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return false
-	}
-	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 1 && unescape.Replace(fields[1]) == path {
-			return true
+// Status fails where nothing is mounted: it would be that of another file system.
+func (p *pool) Status(ctx context.Context) (storage.Status, error) {
+	if p.mount != "" {
+		if err := p.mounted(ctx); err != nil {
+			return storage.Status{}, err
 		}
 	}
-	return false
+	return p.Tree.Status(ctx)
+}
+
+// mounted fails unless something is mounted at the mount point. Only the kernel's table
+// is looked at: what is mounted there may hang.
+func (p *pool) mounted(ctx context.Context) error {
+	_, ok, err := mount.At(p.mount, func(look func() error) error { return p.Bounded(ctx, look) })
+	if err != nil || ok {
+		return err
+	}
+	return fmt.Errorf("unable to activate storage '%s' - directory is expected to be a mount point but is not mounted: '%s'", p.ID, p.mount)
 }

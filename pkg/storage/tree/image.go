@@ -231,6 +231,9 @@ func (t *Tree) Info(ctx context.Context, name string) (storage.Info, error) {
 	if err != nil {
 		return storage.Info{}, err
 	}
+	if err := t.Answers(ctx); err != nil {
+		return storage.Info{}, err
+	}
 	if p := plan.From(ctx); p != nil && taken(ctx, path) {
 		if _, err := os.Stat(path); err != nil {
 			return storage.Info{Format: n.Format}, nil // it would be there
@@ -390,7 +393,10 @@ func keep(ctx context.Context, base string) (*os.File, error) {
 
 // kept tells whether a clone is being made of a base. It needs the lock.
 func kept(base string) bool {
-	f, err := os.Open(base)
+	f, err := os.OpenFile(base, os.O_RDWR, 0) // NFS locks what is only read for readers alone
+	if err != nil {
+		f, err = os.Open(base) // an immutable one
+	}
 	if err != nil {
 		return false
 	}

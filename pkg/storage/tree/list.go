@@ -231,6 +231,10 @@ func (t *Tree) zone() *time.Location {
 
 // Locate returns the volume that lies at a path.
 func (t *Tree) Locate(ctx context.Context, path string) (storage.Content, string) {
+	within := func(c storage.Content) bool { return t.inside(path, c) }
+	if !slices.ContainsFunc(storage.AllContents(), within) || t.Answers(ctx) != nil {
+		return "", ""
+	}
 	st, err := os.Stat(path)
 	if err != nil || st.IsDir() && !strings.HasSuffix(path, ".subvol") && !t.inside(path, storage.Rootdir) {
 		return "", ""

@@ -29,6 +29,12 @@ type Tree struct {
 	Preallocation string            // off, metadata, falloc, full; empty for what is usual
 	MakeBase      bool              // make the folder itself when it is missing
 	MakeSubdirs   bool              // make the folders of the contents
+
+	// Remote says that the folder may be another machine's: it can hang, and is asked
+	// whether it answers in a way that can be given up, before anything is done with it.
+	Remote bool
+	// Server names that machine, where it is known.
+	Server string
 }
 
 // Subdir returns the folder of a content.
@@ -78,6 +84,9 @@ const patience = 2 * time.Second
 func (t *Tree) Activate(ctx context.Context) error {
 	if t.Root == "" {
 		return errors.New("storage definition has no path")
+	}
+	if err := t.Answers(ctx); err != nil {
+		return err
 	}
 	return bounded(ctx, fmt.Sprintf("unable to activate storage '%s' - directory '%s'", t.ID, t.Root), func() error {
 		if p := plan.From(ctx); p != nil {
@@ -139,19 +148,15 @@ func (t *Tree) DeactivateVolume(context.Context, string, string) error { return 
 
 // Status asks the file system.
 func (t *Tree) Status(ctx context.Context) (storage.Status, error) {
-	asked := make(chan syscall.Statfs_t, 1)
-	if err := t.Bounded(ctx, func() error {
-		var now syscall.Statfs_t
-		err := syscall.Statfs(t.Root, &now)
-		asked <- now
-		return err
-	}); err != nil {
-		return storage.Status{}, err
+	probe := storage.ProbeHere
+	if t.Remote && t.Probe != nil {
+		probe = t.Probe
 	}
-	st := <-asked
-	unit := int64(st.Bsize)
-	total, free := int64(st.Blocks)*unit, int64(st.Bfree)*unit
-	return storage.Status{Total: total, Used: total - free, Available: int64(st.Bavail) * unit}, nil
+	st, err := probe(ctx, t.ID, t.Root)
+	if err != nil {
+		return st, t.unreachable(err)
+	}
+	return st, nil
 }
 
 // Bounded runs fn, which looks at the file system, no longer than a tree waits.

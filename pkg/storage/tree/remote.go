@@ -1,0 +1,36 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/storage"
+)
+
+// Answers fails at once where the folder is another machine's and that does not
+// answer. A folder of our own is taken to answer, and so is one that is not there yet.
+func (t *Tree) Answers(ctx context.Context) error {
+	if !t.Remote || plan.From(ctx) != nil {
+		return nil
+	}
+	if _, err := t.Status(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// unreachable says which storage did not answer, whose it is and what to do.
+func (t *Tree) unreachable(err error) error {
+	silent, ok := errors.AsType[*storage.NoAnswer](err)
+	if !ok {
+		return fmt.Errorf("storage '%s': %w", t.ID, err)
+	}
+	who := "'" + t.Root + "'"
+	if t.Server != "" {
+		who = "server " + t.Server
+	}
+	return fmt.Errorf("storage '%s' is not online: %s: %w; check that it runs and can be reached from here, or disable the storage", t.ID, who, silent)
+}
