@@ -20,7 +20,7 @@ type Service struct {
 func (s *Service) Methods() []api.Method {
 	var all []api.Method
 	for _, group := range [][]api.Method{
-		s.statusMethods(), s.contentMethods(), s.volumeMethods(), s.pruneMethods(), s.pathMethods(), s.transferMethods(),
+		s.statusMethods(), s.contentMethods(), s.volumeMethods(), s.pruneMethods(), s.pathMethods(), s.transferMethods(), s.extractMethods(), s.scanMethods(),
 	} {
 		all = append(all, group...)
 	}
