@@ -36,6 +36,8 @@ type Options struct {
 	Secrets map[string]string
 	// Formats of images to go through; nil means all of the type but subvol.
 	Formats []string
+	// Unlinked says that clones may not depend on their base, which then can be removed.
+	Unlinked bool
 	// Volumes is for types that can make no volumes: the sizes in bytes of those that
 	// Section puts on the storage, two or more of at least 4 MiB, the smaller one first.
 	Volumes []int64
@@ -239,6 +241,7 @@ func (w *world) same(v id.Volume, snap, source string) {
 // content reads a volume, or its state in a snapshot.
 func (w *world) content(v id.Volume, snap string) []byte {
 	w.t.Helper()
+	w.ok(w.ActivateVolumes(w.ctx, snap, v))
 	img, err := w.Image(w.ctx, v.String(), snap, false)
 	w.ok(err)
 	out := filepath.Join(w.t.TempDir(), "out.raw")

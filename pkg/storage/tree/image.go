@@ -95,7 +95,7 @@ func exists(path string) error {
 }
 
 // numbered is how images are named that the storage chose the name of.
-var numbered = regexp.MustCompile(`^(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)\D`)
+var numbered = regexp.MustCompile(`^(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)(?:\D|$)`)
 
 // free finds a name that no image of the guest has, in any format.
 func (t *Tree) free(ctx context.Context, dir string, guest id.VM, format string) (string, error) {
