@@ -38,8 +38,10 @@ var errSlow = errors.New("no answer in time, a disk may hang")
 // failure is returned too.
 func (p *prober) ask(ctx context.Context, program string, args ...string) ([]byte, error) {
 	c := run.Cmd{Path: program, Args: args, Env: []string{"LC_ALL=C"}, ReadOnly: true, Grace: grace}
-	if pid, ok := p.stuck()[commandLine(c)]; ok {
-		return nil, fmt.Errorf("%s: process %d still waits for an answer: %w", c, pid, errSlow)
+	for _, name := range []string{commandLine(c), dying(c.Name())} {
+		if pid, ok := p.stuck()[name]; ok {
+			return nil, fmt.Errorf("%s: process %d still waits for an answer: %w", c, pid, errSlow)
+		}
 	}
 	limit, cancel := context.WithTimeoutCause(ctx, p.patience, errSlow)
 	defer cancel()
@@ -98,8 +100,14 @@ func commandLine(c run.Cmd) string {
 	return strings.Join(append([]string{c.Path}, c.Args...), "\x00")
 }
 
-// stuckCommands lists the command lines of the processes that have waited for a device
-// for longer than that takes, and cannot be killed.
+// dying stands for the command line of a process that has been killed and still waits:
+// the kernel has taken that away already, as from pvs in the middle of reading. Only its
+// name is left, which is enough for whoever asks one question of all disks; smartctl,
+// which asks one disk, waits in a way that keeps its command line.
+func dying(name string) string { return "(" + name + ")" }
+
+// stuckCommands lists the processes, by their command lines, that have waited for a
+// device for longer than that takes, and cannot be killed.
 func stuckCommands(proc string, patience time.Duration) map[string]int {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
@@ -113,32 +121,36 @@ func stuckCommands(proc string, patience time.Duration) map[string]int {
 			continue
 		}
 		dir := filepath.Join(proc, e.Name())
-		since, waits := parseStat(line(dir, "stat"))
+		name, since, waits := parseStat(line(dir, "stat"))
 		if !waits || now-since < patience.Seconds() {
 			continue
 		}
-		if text, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil && len(text) > 0 {
+		switch text, err := os.ReadFile(filepath.Join(dir, "cmdline")); {
+		case err != nil:
+		case len(text) > 0:
 			stuck[strings.TrimSuffix(string(text), "\x00")] = pid
+		case name != "smartctl":
+			stuck[dying(name)] = pid
 		}
 	}
 	return stuck
 }
 
-// parseStat reads from /proc/N/stat when a process was started, in seconds since the
-// machine was, and whether it waits for a device.
-func parseStat(text string) (since float64, waits bool) {
+// parseStat reads from /proc/N/stat the name of a process, when it was started, in
+// seconds since the machine was, and whether it waits for a device.
+func parseStat(text string) (name string, since float64, waits bool) {
 	// The name, in parentheses, may have any character.
-	end := strings.LastIndexByte(text, ')')
-	if end < 0 {
-		return 0, false
+	begin, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
+	if begin < 0 || end < begin {
+		return "", 0, false
 	}
 	fields := strings.Fields(text[end+1:]) // from the third on
 	const state, starttime, ticks = 0, 19, 100
 	if len(fields) <= starttime || fields[state] != "D" {
-		return 0, false
+		return "", 0, false
 	}
 	n, err := strconv.ParseFloat(fields[starttime], 64)
-	return n / ticks, err == nil
+	return text[begin+1 : end], n / ticks, err == nil
 }
 
 func secondsOf(uptime string) float64 {

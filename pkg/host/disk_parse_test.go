@@ -39,7 +39,7 @@ func FuzzDisk(f *testing.F) {
 		}
 		_, _ = parseLSBLK(text)
 		_ = parsePVs(text)
-		_, _ = parseStat(text)
+		_, _, _ = parseStat(text)
 		s := ParseSMART(text)
 		if s.Type != "ata" && len(s.Attributes) > 0 && s.Type != "text" {
 			t.Errorf("SMART: %+v", s)

@@ -368,23 +368,29 @@ func TestDisksStuckProcess(t *testing.T) {
 		}
 	}
 	put("uptime", "1000.00 900.00\n")
-	stat := func(state string, start int) string {
-		return "7 (a) b) " + state + strings.Repeat(" 1", 18) + fmt.Sprintf(" %d 1 1\n", start)
+	stat := func(name, state string, start int) string {
+		return "7 (" + name + ") " + state + strings.Repeat(" 1", 18) + fmt.Sprintf(" %d 1 1\n", start)
 	}
-	put("7/stat", stat("D", 50000))
+	put("7/stat", stat("a) b", "D", 50000))
 	put("7/cmdline", "/usr/sbin/smartctl\x00-H\x00-A\x00-f\x00brief\x00/dev/nvme0n1\x00")
-	put("8/stat", stat("S", 50000))
+	put("8/stat", stat("pvs", "S", 50000))
 	put("8/cmdline", "/sbin/pvs\x00--noheadings\x00--readonly\x00-o\x00pv_name\x00")
-	put("9/stat", stat("D", 99999)) // not for long
+	put("9/stat", stat("smartctl", "D", 99999)) // not for long
 	put("9/cmdline", "/usr/sbin/smartctl\x00-H\x00/dev/sda\x00")
-	var warnings []error
-	m.Warn = func(err error) { warnings = append(warnings, err) }
+	put("10/stat", stat("lvs", "D", 50000)) // killed, and not gone
+	put("10/cmdline", "")
+	put("11/stat", stat("smartctl", "D", 50000)) // of nobody knows which disk
+	put("11/cmdline", "")
+	var warnings []string
+	m.Warn = func(err error) { warnings = append(warnings, err.Error()) }
 	got, err := m.Disks(t.Context(), host.DiskQuery{})
 	if err != nil || len(got) != 3 || got[0].Health != "UNKNOWN" {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings), "process 7 still waits for an answer") {
-		t.Errorf("warnings %v", warnings)
+	slices.Sort(warnings)
+	if len(warnings) != 2 || !strings.Contains(warnings[0], "lv_tags --noheadings --readonly --separator ';': process 10 still waits for an answer") ||
+		!strings.Contains(warnings[1], "process 7 still waits for an answer") {
+		t.Errorf("warnings %q", warnings)
 	}
 }
 
@@ -439,6 +445,26 @@ func TestDevice(t *testing.T) {
 		if got, err := (host.DiskInventory{}).Device("/dev/loop0"); err != nil || got != "/dev/loop0" {
 			t.Errorf("got %q, %v", got, err)
 		}
+	}
+}
+
+// deaf runs, in place of smartctl, a program that does not end when it is asked to.
+type deaf struct{ run.Host }
+
+func (d deaf) Run(ctx context.Context, c run.Cmd) error {
+	if c.Name() == "smartctl" {
+		c.Path, c.Args = "sh", []string{"-c", "trap '' TERM; while :; do sleep 1; done", "disk-test", c.Args[len(c.Args)-1]}
+	}
+	return d.Host.Run(ctx, c)
+}
+
+func TestDisksDeafProgram(t *testing.T) {
+	i := host.DiskInventory{Runner: deaf{}, Patience: 100 * time.Millisecond}
+	if _, err := i.SMART(t.Context(), "/dev/sda", true); err == nil {
+		t.Error("somebody answered")
+	}
+	if left, err := exec.CommandContext(t.Context(), "pgrep", "-f", "disk-test /dev/sda").CombinedOutput(); err == nil {
+		t.Errorf("left behind: process %s", left)
 	}
 }
 

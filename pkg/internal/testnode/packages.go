@@ -14,6 +14,7 @@ type Package struct {
 func Packages() []Package {
 	return []Package{
 		{Path: "pkg/internal/testnode", Run: "^TestNode"},
+		{Path: "pkg/host", Run: "^TestNode"},
 		{Path: "pkg/storage/lvm"},
 		{Path: "pkg/storage/lvmthin"},
 		{Path: "pkg/storage/nfs"},
