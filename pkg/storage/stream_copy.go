@@ -142,10 +142,9 @@ func FillFile(ctx context.Context, r io.Reader, path string, o Filling) (err err
 		// in KiB.
 		return f.Truncate(max(n, bound(o)))
 	}
-	if !o.Zeroed {
-		return f.Sync() // the device may go as soon as we have done
-	}
-	return nil
+	// The device may go as soon as we have done, or have no space for what it has not
+	// been given yet.
+	return f.Sync()
 }
 
 // bound is how many bytes may come; 0 for any number.
@@ -154,6 +153,11 @@ func bound(o Filling) int64 {
 		return 0
 	}
 	return o.Size
+}
+
+// Pour is [FillFile] for what is no file of this host. It returns how much it was.
+func Pour(ctx context.Context, w io.WriterAt, r io.Reader, o Filling) (int64, error) {
+	return pour(ctx, w, r, o)
 }
 
 // pour copies until the stream ends and returns how much it was.
