@@ -99,6 +99,8 @@ func formatOf(name string) func(string) error {
 		return naming(`\S+`, "value does not look like a valid storage option: %s")
 	case "pve-storage-server":
 		return orFormat("ip", "dns-name", "value does not look like a valid server name or IP address")
+	case "pve-storage-portal-dns":
+		return checkPortal
 	case "pve-storage-path":
 		return starting(`/[^;()]+`, "value does not look like a valid absolute path")
 	case "pve-storage-path-in-property-string":
@@ -205,6 +207,25 @@ func checkVMID(text string) error {
 
 // The formats that configurations have most are looked at by hand: a list of
 // thousands of guests checks each many times.
+
+// checkPortal checks the address of a portal: a name or an address, with or without a port.
+func checkPortal(text string) error {
+	host, port, ok := text, "", true
+	switch before, after, found := strings.Cut(text, "]"); {
+	case strings.HasPrefix(text, "["):
+		host, ok = before[1:], found
+		if after != "" {
+			port, ok = after[1:], after[0] == ':'
+		}
+	case strings.Count(text, ":") == 1:
+		host, port, _ = strings.Cut(text, ":")
+	}
+	n, err := strconv.Atoi(port)
+	if !ok || port != "" && (err != nil || n < 1 || n > 65535) || !isAddress("ip", host) && CheckFormat("dns-name", host) != nil {
+		return errors.New("value does not look like a valid portal address")
+	}
+	return nil
+}
 
 // checkOverride checks a pair like iso=discs: a content and a folder inside the storage.
 func checkOverride(text string) error {

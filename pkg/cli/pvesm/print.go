@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/virtsmith/virtsmith/pkg/cli"
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -46,7 +47,7 @@ func number(v any) int64 {
 func width(all []map[string]any, field, title string) int {
 	most := len(title)
 	for _, m := range all {
-		most = max(most, len(text(m[field])))
+		most = max(most, utf8.RuneCountInString(text(m[field])))
 	}
 	return most
 }
@@ -102,7 +103,7 @@ func printList(o *cli.Output, result any, _ schema.Params) error {
 	if len(all) == 0 && o.NoHeader {
 		return nil
 	}
-	volid, size := width(all, "volid", "Volid"), width(all, "size", "Size")
+	volid, size := width(all, "volid", "Volid"), width(all, "size", "")
 	if !o.NoHeader {
 		fmt.Fprintf(o, "%-*s %-7s %-9s %*s VMID\n", volid, "Volid", "Format", "Type", size, "Size")
 	}

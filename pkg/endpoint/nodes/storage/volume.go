@@ -6,6 +6,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
@@ -146,6 +147,8 @@ func (s *Service) free(ctx context.Context, req freeRequest) error {
 	if err := s.Storage.Free(ctx, v); err != nil {
 		return err
 	}
-	api.Printf(ctx, "Removed volume '%s'\n", v)
+	if plan.From(ctx) == nil {
+		api.Printf(ctx, "Removed volume '%s'\n", v)
+	}
 	return nil
 }
