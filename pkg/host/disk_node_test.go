@@ -177,3 +177,27 @@ func TestNodeDisksHung(t *testing.T) {
 		t.Errorf("after all: %v, %q", err, warnings)
 	}
 }
+
+// TestNodeDisksZFS: pools take disks whole and divide them themselves; a log is told by
+// the list of pools alone.
+func TestNodeDisksZFS(t *testing.T) {
+	testnode.Need(t, "zfs")
+	whole, log := testnode.Disk(t, 0), testnode.Disk(t, 1)
+	must(t, "parted", "-s", log, "mklabel", "gpt", "mkpart", "log", "1MiB", "1GiB")
+	must(t, "udevadm", "settle", "--timeout=20")
+	must(t, "zpool", "create", "-f", "tank", whole, "log", log+"1")
+	t.Cleanup(func() {
+		must(t, "zpool", "destroy", "tank")
+		must(t, "zpool", "labelclear", "-f", log+"1")
+	})
+	names := []string{filepath.Base(whole), filepath.Base(log)}
+	want := fmt.Sprintf(`%[1]s: unknown, partitions, gpt true, mounted false, osds []
+%[1]s1: partition, ZFS, gpt true, mounted false, osds []
+%[1]s9: partition, ZFS reserved, gpt true, mounted false, osds []
+%[2]s: unknown, partitions, gpt true, mounted false, osds []
+%[2]s1: partition, ZFS, gpt true, mounted false, osds []
+`, names[0], names[1])
+	if diff := cmp.Diff(want, uses(t, names...)); diff != "" {
+		t.Error(diff)
+	}
+}
