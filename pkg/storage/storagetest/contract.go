@@ -34,7 +34,7 @@ func names(t *testing.T, o Options) {
 func life(t *testing.T, o Options) {
 	w := begin(t, o)
 	for _, format := range o.Formats {
-		for _, kib := range []int64{0, 1, 513, 4096, 1<<20 + 1} {
+		for _, kib := range few(o, []int64{0, 513, 1<<20 + 1}, []int64{0, 1, 513, 4096, 1<<20 + 1}) {
 			if kib == 0 && format == "vmdk" {
 				continue // QEMU makes one but cannot read it
 			}
@@ -263,7 +263,7 @@ func rename(t *testing.T, o Options) {
 // copies: between all formats, with holes and odd sizes.
 func copies(t *testing.T, o Options) {
 	w := begin(t, o)
-	for _, size := range []int64{512, 66048, 1<<20 + 512, 5<<20 + 1024} {
+	for _, size := range few(o, []int64{512, 5<<20 + 1024}, []int64{512, 66048, 1<<20 + 512, 5<<20 + 1024}) {
 		source := pattern(t, size)
 		for _, first := range o.Formats {
 			v, err := w.Copy(w.ctx, storage.Copy{Source: source, Storage: it, Guest: 100, Format: first})

@@ -20,7 +20,7 @@ import (
 
 // parallel: many at once get a name each, whatever their format.
 func parallel(t *testing.T, o Options) {
-	const many = 24
+	many := few(o, 6, 24)
 	w := begin(t, o)
 	w.ctx = t.Context() // one buffer is not for many
 	names, errs := make([]string, many), make([]error, many)
@@ -50,7 +50,7 @@ func parallel(t *testing.T, o Options) {
 }
 
 func parallelClones(t *testing.T, o Options) {
-	const many = 24
+	many := few(o, 6, 24)
 	w := begin(t, o)
 	if _, ok := w.pool.(storage.Cloner); !ok {
 		t.Skip("the type cannot")

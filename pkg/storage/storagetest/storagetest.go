@@ -43,6 +43,17 @@ type Options struct {
 	Volumes []int64
 	// Missing is the name of a volume that such a storage could have and has not.
 	Missing string
+	// Slow says that each step asks a server: there are fewer rounds then, unless
+	// VIRTSMITH_TEST_ALL is set.
+	Slow bool
+}
+
+// few returns the first of two, or where there is time the second, which is more.
+func few[T any](o Options, brief, all T) T {
+	if o.Slow && os.Getenv("VIRTSMITH_TEST_ALL") == "" {
+		return brief
+	}
+	return all
 }
 
 // Run puts a type through the contract.

@@ -51,7 +51,7 @@ func streams(t *testing.T, o Options) {
 	w := streamer(t, o, o.Section)
 	went := map[string]bool{}
 	for _, format := range o.Formats {
-		for _, kib := range []int64{1, 513, 5121} {
+		for _, kib := range few(o, []int64{5121}, []int64{1, 513, 5121}) {
 			v, source := w.alloc(100, format, kib), pattern(t, kib<<10)
 			w.write(v, source)
 			to := w.vacant(200, format)
