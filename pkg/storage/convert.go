@@ -21,6 +21,7 @@ type Image struct {
 	Options  bool   // Path is a list of driver options
 	Format   string // empty lets qemu-img look
 	Snapshot string // a state inside the image
+	Cache    string // how a target is written to, as qemu-img's -t has it; empty lets the host keep data back
 }
 
 // ConvertOptions says how to copy.
@@ -47,6 +48,9 @@ func ConvertArgs(source, target Image, o ConvertOptions) []string {
 	// Stock qemu-img says with a flag what upstream's says with a filter before the path.
 	if o.Zeroed && !target.Options {
 		args = append(args, "--target-is-zero")
+	}
+	if target.Cache != "" {
+		args = append(args, "-t", target.Cache)
 	}
 	switch {
 	case source.Options:

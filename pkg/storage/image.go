@@ -36,7 +36,7 @@ func ImageInfo(ctx context.Context, env Env, path, format string) (Info, error) 
 	case format == "raw" && st.Mode().IsRegular():
 		info.Size = (st.Size() + 511) &^ 511 // as QEMU sees it
 		return info, nil
-	case format == "qcow2" && st.Mode().IsRegular():
+	case format == "qcow2" && (st.Mode().IsRegular() || st.Mode()&(os.ModeDevice|os.ModeCharDevice) == os.ModeDevice):
 		if size, parent, err := qcow2Header(path); err == nil {
 			info.Size, info.Parent = size, parent
 			return info, nil

@@ -213,6 +213,9 @@ func (s *Service) DefaultFormat(ctx context.Context, storeid id.Storage) (string
 		return "", nil, err
 	}
 	t, ok := find(s.o.Types, d.Type)
+	if ok && t.FormatsOf != nil {
+		t.Formats = t.FormatsOf(d.Options)
+	}
 	if !ok || len(t.Formats) == 0 {
 		return "raw", []string{"raw"}, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -235,19 +236,18 @@ func counted(n int64) string {
 func human(n, base float64, unit string) string {
 	const prefixes = "kMGTPE"
 	i := -1
-	for n >= base && i < len(prefixes)-1 {
+	for math.Round(n) >= base && i < len(prefixes)-1 {
 		n, i = n/base, i+1
 	}
-	switch {
-	case i < 0:
+	if i < 0 {
 		return fmt.Sprintf("%.0f B", n)
-	case n < 9.95:
-		unit = fmt.Sprintf("%.1f ", n) + prefixes[i:i+1] + unit
-	default:
-		unit = fmt.Sprintf("%.0f ", n) + prefixes[i:i+1] + unit
 	}
-	if base == 1024 {
-		return strings.Replace(unit, "kiB", "KiB", 1)
+	prefix := prefixes[i : i+1]
+	if unit == "iB" {
+		prefix = strings.ToUpper(prefix)
 	}
-	return unit
+	if n < 9.95 {
+		return fmt.Sprintf("%.1f %s%s", n, prefix, unit)
+	}
+	return fmt.Sprintf("%.0f %s%s", n, prefix, unit)
 }

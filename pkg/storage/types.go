@@ -20,6 +20,9 @@ type Type struct {
 	Contents []Content // what it can hold
 	Default  []Content // what it holds where storage.cfg does not say
 	Formats  []string  // of images; the first is the default
+	// FormatsOf returns the formats of images of one storage, where that depends on its
+	// options. It may be nil.
+	FormatsOf func(options schema.Params) []string
 	// Shared says that it is the same on all nodes by its nature.
 	Shared bool
 	// Existing says that volumes are made elsewhere, and only chosen from here.

@@ -1,0 +1,221 @@
+package lvm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Group is a volume group.
+type Group struct {
+	Name    string
+	Size    int64 // bytes
+	Free    int64
+	Extent  int64 // size of the pieces that volumes are made of
+	Volumes int   // how many logical volumes it has
+}
+
+// A Volume is a logical volume.
+type Volume struct {
+	Group, Name string
+	Size        int64 // bytes
+	Attr        string
+	Pool        string  // the thin pool that a thin volume is in
+	Origin      string  // what a snapshot was made of
+	Data        float64 // percent of the data that is used, of thin pools and volumes
+	Metadata    float64 // percent of the metadata that is used, of thin pools
+	MetaSize    int64   // bytes of metadata, of thin pools
+	ThinID      int     // grows with each thin volume of a pool
+	Tags        []string
+	Created     time.Time // zero where that is not known
+}
+
+// at returns one of the letters that lvs describes a volume with.
+func (v Volume) at(i int) byte {
+	if i < len(v.Attr) {
+		return v.Attr[i]
+	}
+	return '-'
+}
+
+// Plain tells whether the volume lies on extents of its own, mirrored ones included.
+func (v Volume) Plain() bool { return strings.IndexByte("-mMrR", v.at(0)) >= 0 }
+
+// Thin tells whether the volume is one of a thin pool.
+func (v Volume) Thin() bool { return v.at(0) == 'V' }
+
+// IsPool tells whether the volume is a thin pool.
+func (v Volume) IsPool() bool { return v.at(0) == 't' }
+
+// Active tells whether the volume can be used on this host.
+func (v Volume) Active() bool { return v.at(4) == 'a' }
+
+// Open tells whether something on this host uses the volume.
+func (v Volume) Open() bool { return v.at(5) == 'o' }
+
+// ReadOnly tells whether the volume cannot be written to.
+func (v Volume) ReadOnly() bool { return v.at(1) == 'r' }
+
+// Used returns how many bytes of a thin pool or volume are taken.
+func (v Volume) Used() int64 { return share(v.Data, v.Size) }
+
+// MetadataUsed returns how many bytes of the metadata of a thin pool are taken.
+func (v Volume) MetadataUsed() int64 { return share(v.Metadata, v.MetaSize) }
+
+func share(percent float64, of int64) int64 { return int64(percent * float64(of) / 100) }
+
+// Groups reports on volume groups: those named, or all there are.
+func (t Tool) Groups(ctx context.Context, names ...string) ([]Group, error) {
+	what := "vgs"
+	if len(names) > 0 {
+		what += " '" + strings.Join(names, " ") + "'"
+	}
+	text, err := t.look(ctx, what, "vgs", append(reportArgs("vg_name,vg_size,vg_free,vg_extent_size,lv_count"), names...)...)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := parseReport(text, "vg")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	var found []Group
+	for _, r := range rows {
+		if r["vg_name"] == "" {
+			continue
+		}
+		found = append(found, Group{
+			Name: r["vg_name"], Size: r.bytes("vg_size"), Free: r.bytes("vg_free"),
+			Extent: r.bytes("vg_extent_size"), Volumes: int(r.bytes("lv_count")),
+		})
+	}
+	return found, nil
+}
+
+// Volumes reports on the logical volumes of a group, or of all groups where none is
+// named, in the order LVM has them. A group that is not there is ErrMissing.
+func (t Tool) Volumes(ctx context.Context, group string) ([]Volume, error) {
+	what, args := "lvs", reportArgs("vg_name,lv_name,lv_size,lv_attr,pool_lv,origin,data_percent,metadata_percent,lv_metadata_size,thin_id,lv_tags,lv_time")
+	if group != "" {
+		what, args = "lvs '"+group+"'", append(args, group)
+	}
+	text, err := t.look(ctx, what, "lvs", args...)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := parseReport(text, "lv")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	var found []Volume
+	for _, r := range rows {
+		if v, ok := volumeOf(r); ok {
+			found = append(found, v)
+		}
+	}
+	return found, nil
+}
+
+func volumeOf(r row) (Volume, bool) {
+	v := Volume{
+		Group: r["vg_name"], Name: r["lv_name"], Size: r.bytes("lv_size"), Attr: r["lv_attr"],
+		Pool: r["pool_lv"], Origin: r["origin"], Data: r.percent("data_percent"), Metadata: r.percent("metadata_percent"),
+		MetaSize: r.bytes("lv_metadata_size"), ThinID: int(r.bytes("thin_id")),
+	}
+	if tags := r["lv_tags"]; tags != "" {
+		v.Tags = strings.Split(tags, ",")
+	}
+	if at := r.bytes("lv_time"); at > 0 {
+		v.Created = time.Unix(at, 0)
+	}
+	return v, v.Group != "" && v.Name != ""
+}
+
+// PVGroup returns the volume group that a device is in, and whether it is a physical
+// volume of LVM at all.
+func (t Tool) PVGroup(ctx context.Context, device string) (group string, is bool, err error) {
+	text, err := t.look(ctx, "pvs", "pvs", reportArgs("pv_name,vg_name")...)
+	if err != nil {
+		return "", false, err
+	}
+	rows, err := parseReport(text, "pv")
+	if err != nil {
+		return "", false, fmt.Errorf("pvs: %w", err)
+	}
+	for _, r := range rows {
+		if same(r["pv_name"], device) {
+			return r["vg_name"], true, nil
+		}
+	}
+	return "", false, nil
+}
+
+// reportArgs are the arguments of programs that report. Times are seconds since 1970,
+// as the usual form depends on where the host is.
+func reportArgs(columns string) []string {
+	return []string{
+		"--reportformat", "json", "--units", "b", "--nosuffix",
+		"--config", `report/time_format="%s"`, "--options", columns,
+	}
+}
+
+// A row is what a report says of one thing, by column.
+type row map[string]string
+
+func (r row) bytes(column string) int64 {
+	n, err := strconv.ParseInt(r[column], 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+func (r row) percent(column string) float64 {
+	n, err := strconv.ParseFloat(r[column], 64)
+	if err != nil || !(n > 0) {
+		return 0
+	}
+	return min(n, 100)
+}
+
+// parseReport reads the rows of a report. Older LVM writes all values as text, newer
+// can write numbers and lists.
+func parseReport(text []byte, kind string) ([]row, error) {
+	var said struct {
+		Report []map[string][]map[string]any `json:"report"`
+	}
+	d := json.NewDecoder(strings.NewReader(string(text)))
+	d.UseNumber()
+	if err := d.Decode(&said); err != nil {
+		return nil, fmt.Errorf("the report cannot be read: %w", err)
+	}
+	var rows []row
+	for _, part := range said.Report {
+		for _, values := range part[kind] {
+			r := row{}
+			for column, value := range values {
+				r[column] = textOf(value)
+			}
+			rows = append(rows, r)
+		}
+	}
+	return rows, nil
+}
+
+func textOf(value any) string {
+	switch v := value.(type) {
+	case string:
+		return strings.TrimSpace(v)
+	case json.Number:
+		return v.String()
+	case []any:
+		var list []string
+		for _, one := range v {
+			list = append(list, textOf(one))
+		}
+		return strings.Join(list, ",")
+	}
+	return ""
+}

@@ -1,0 +1,28 @@
+package lvm_test
+
+import (
+	"testing"
+
+	"github.com/virtsmith/virtsmith/pkg/internal/lvmtest"
+	"github.com/virtsmith/virtsmith/pkg/storage/lvm"
+	"github.com/virtsmith/virtsmith/pkg/storage/storagetest"
+)
+
+func section(options ...string) func(t *testing.T) []string {
+	return func(t *testing.T) []string {
+		lvmtest.Empty(t)
+		return append([]string{"vgname " + lvmtest.VG, "content images,rootdir"}, options...)
+	}
+}
+
+func TestContract(t *testing.T) {
+	lvmtest.Group(t, "")
+	storagetest.Run(t, storagetest.Options{Type: lvm.Type(), Formats: []string{"raw"}, Section: section()})
+}
+
+func TestContractChain(t *testing.T) {
+	lvmtest.Group(t, "")
+	storagetest.Run(t, storagetest.Options{
+		Type: lvm.Type(), Formats: []string{"qcow2", "raw"}, Section: section("snapshot-as-volume-chain 1"),
+	})
+}
