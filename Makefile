@@ -7,10 +7,10 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags='-s -w'
 
 export PATH := $(patsubst %/,%,$(dir $(GO))):$(PATH)
 
-.PHONY: help setup build test lint generate spec bench fuzz demo install clean
+.PHONY: help setup build test test-storage lint generate spec bench fuzz demo install clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: ## install the Debian packages that tests and demo use, if missing
 	@contrib/dev/setup
@@ -18,8 +18,16 @@ setup: ## install the Debian packages that tests and demo use, if missing
 build: ## build every command into bin/
 	$(BUILD) -o bin/ ./cmd/...
 
-test: setup ## run every test
-	timeout -k 10 29m $(GO) test -p 2 -timeout 25m ./...
+# Most tests run here, then those that want Debian's kernel in a virtual machine.
+test: setup ## run every test that takes seconds
+	timeout -k 10 25m $(GO) test -p 2 -timeout 20m -skip '^TestInNode$$' ./...
+	timeout -k 10 15m $(GO) test -timeout 14m -v -run '^TestInNode$$' ./pkg/internal/testnode
+
+test-storage: export VIRTSMITH_TEST_ALL := 1
+test-storage: setup ## run every test of storage there is, with ZFS: about an hour
+	timeout -k 10 60m $(GO) test -p 2 -timeout 50m -skip '^TestInNode$$' ./pkg/storage/... ./pkg/internal/... \
+	    $(addsuffix /...,$(wildcard ./cmd/pvesm ./pkg/cli/pvesm ./pkg/host))
+	timeout -k 10 90m $(GO) test -timeout 85m -v -run '^TestInNode$$' ./pkg/internal/testnode
 
 lint: ## vet, staticcheck, and golangci-lint where it is installed
 	$(GO) vet ./...

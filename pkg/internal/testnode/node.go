@@ -98,9 +98,19 @@ func Boot(ctx context.Context, c Config) (*Node, error) {
 		raw, _ := os.ReadFile(log.Name()) // only to say more
 		return nil, fmt.Errorf("boot node: %w %s%s", err, raw, n.tail())
 	}
+	// The machine keeps its disks open: so they go with it, however it ends.
+	for i := range Disks {
+		if err := os.Remove(c.disk(i)); err != nil {
+			n.Close()
+			return nil, err
+		}
+	}
 	n.Up = time.Since(began)
 	return n, nil
 }
+
+// disk is the file of a spare disk.
+func (c Config) disk(i int) string { return filepath.Join(c.Scratch, "disk"+strconv.Itoa(i)) }
 
 // arguments makes the spare disks and returns the command line of the machine.
 func (c Config) arguments() ([]string, error) {
@@ -113,7 +123,7 @@ func (c Config) arguments() ([]string, error) {
 		"-append", "console=ttyS0 quiet mitigations=off random.trust_cpu=on panic=-1 net.ifnames=0 groot=/dev/vda ginit=/node-init",
 		"-drive", "file="+c.Image+",format=raw,if=none,id=root,snapshot=on,cache=unsafe", "-device", "virtio-blk-pci,drive=root")
 	for i := range Disks {
-		path := filepath.Join(c.Scratch, "disk"+strconv.Itoa(i))
+		path := c.disk(i)
 		f, err := os.Create(path)
 		if err != nil {
 			return nil, err

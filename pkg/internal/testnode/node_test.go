@@ -11,6 +11,14 @@ import (
 
 // These are about the node itself: they run inside.
 
+// full skips what only make test-storage has the time for.
+func full(t *testing.T) {
+	t.Helper()
+	if os.Getenv("VIRTSMITH_TEST_ALL") != "1" {
+		t.Skip("make test-storage runs this")
+	}
+}
+
 func TestNodeDeviceMapper(t *testing.T) {
 	Need(t, "device-mapper")
 	disk := Disk(t, 0)
@@ -36,6 +44,9 @@ func holds(t *testing.T, path string) {
 func TestNodeNFS(t *testing.T) {
 	for _, version := range []string{"3", "4.2"} {
 		t.Run("version "+version, func(t *testing.T) {
+			if version == "3" {
+				full(t)
+			}
 			export, at := t.TempDir(), t.TempDir()
 			server := NFS(t, export)
 			must(t, "mount", "-t", "nfs", "-o", "vers="+version+",soft,timeo=10,retrans=1", "127.0.0.1:"+export, at)
@@ -86,6 +97,9 @@ func TestNodeISCSI(t *testing.T) {
 	} {
 		for _, user := range []string{"", "bert"} {
 			t.Run(strings.Trim(name+" "+user, " "), func(t *testing.T) {
+				if (name == "lio") == (user == "") {
+					full(t)
+				}
 				serve(t, Target{IQN: iqn, LUNs: []string{disk(t)}, User: user, Password: "secretsecret"})
 				Initiator(t)
 				if out := must(t, "iscsiadm", "-m", "discovery", "-t", "sendtargets", "-p", "127.0.0.1"); !strings.Contains(out, iqn) {
