@@ -18,6 +18,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/all"
 	"github.com/virtsmith/virtsmith/pkg/file"
+	"github.com/virtsmith/virtsmith/pkg/host"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu/disks"
 	"github.com/virtsmith/virtsmith/pkg/qemu/edit"
@@ -113,7 +114,7 @@ func New(h Host) *App {
 // Methods returns the methods of the node.
 func (a *App) Methods() api.Registry {
 	return all.Methods(all.Services{
-		Node: id.Node(a.Node), Run: a.VMs.Run, Cluster: a.Cluster, Storage: a.Storage,
+		Node: id.Node(a.Node), Run: a.VMs.Run, Disks: host.DiskInventory{Runner: a.VMs.Run}, Cluster: a.Cluster, Storage: a.Storage,
 		VMs: a.VMs, Power: a.Power, Edit: a.Edit,
 	})
 }

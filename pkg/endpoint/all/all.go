@@ -6,9 +6,11 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
+	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/disks"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/qemu"
 	nodestorage "github.com/virtsmith/virtsmith/pkg/endpoint/nodes/storage"
 	clusterstorage "github.com/virtsmith/virtsmith/pkg/endpoint/storage"
+	"github.com/virtsmith/virtsmith/pkg/host"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu/edit"
 	"github.com/virtsmith/virtsmith/pkg/qemu/power"
@@ -21,6 +23,7 @@ import (
 type Services struct {
 	Node    id.Node
 	Run     run.Runner
+	Disks   host.DiskInventory
 	Cluster *cluster.Client
 	Storage *storage.Service
 	VMs     *vm.Host
@@ -31,6 +34,7 @@ type Services struct {
 // Methods returns all methods, served by s.
 func Methods(s Services) api.Registry {
 	return slices.Concat(
+		(&disks.Service{Disks: s.Disks}).Methods(),
 		(&qemu.Service{VMs: s.VMs, Power: s.Power, Edit: s.Edit}).Methods(),
 		(&nodestorage.Service{Storage: s.Storage, Node: s.Node, Run: s.Run}).Methods(),
 		(&clusterstorage.Service{Storage: s.Storage, Cluster: s.Cluster}).Methods(),

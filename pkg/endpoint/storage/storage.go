@@ -25,10 +25,10 @@ const onePath = "/storage/{storage}"
 func (s *Service) Methods() []api.Method {
 	allocate := api.Permissions{Check: api.Perm("/storage", "Datastore.Allocate")}
 	return []api.Method{
-		api.New(api.Method{
+		api.NewOpen(api.Method{
 			Name: "index", Verb: "GET", Path: "/storage", Doc: "List the storages of the cluster.",
 			Permissions: api.Permissions{User: "all", Described: true},
-		}, s.list),
+		}, s.listSchema, s.list),
 		api.NewOpen(api.Method{
 			Name: "create", Verb: "POST", Path: "/storage", Doc: "Define a storage.",
 			Protected: true, Permissions: allocate,
@@ -48,18 +48,20 @@ func (s *Service) Methods() []api.Method {
 	}
 }
 
-type listRequest struct {
-	Type *string `pve:"type" doc:"Only storages of this type."`
+func (s *Service) listSchema() *schema.Schema {
+	kind := *s.createSchema().Properties["type"]
+	kind.Optional, kind.Description = true, "Only storages of this type."
+	return &schema.Schema{Type: "object", Properties: map[string]*schema.Schema{"type": &kind}}
 }
 
-func (s *Service) list(ctx context.Context, req listRequest) ([]map[string]any, error) {
+func (s *Service) list(ctx context.Context, p schema.Params) ([]map[string]any, error) {
 	c, err := s.Storage.Config(ctx)
 	if err != nil {
 		return nil, err
 	}
 	all := []map[string]any{}
 	for _, d := range c.Storages {
-		if req.Type == nil || d.Type == *req.Type {
+		if kind, given := p["type"]; !given || d.Type == kind {
 			all = append(all, s.section(d, c.Digest))
 		}
 	}
