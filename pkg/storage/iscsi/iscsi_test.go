@@ -1,0 +1,340 @@
+package iscsi
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/storage"
+)
+
+const iqn = "iqn.2003-01.org.example:disks"
+
+// newHost is a machine with two sessions with one target, by one of which a disk is
+// seen that lies below a volume group, by both a disk that multipath has joined.
+func newHost(t *testing.T) host {
+	t.Helper()
+	root := t.TempDir()
+	h := host{sys: root + "/sys", dev: root + "/dev"}
+	file := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(name, to string) {
+		t.Helper()
+		path := filepath.Join(root, "dev/disk/by-id", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink("../../"+to, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for number, target := range map[string]string{"1": iqn, "2": iqn, "3": "iqn.other"} {
+		file("sys/class/iscsi_session/session"+number+"/targetname", target+"\n")
+		file("sys/class/iscsi_session/session"+number+"/state", map[bool]string{true: "FAILED\n", false: "LOGGED_IN\n"}[number == "2"])
+		file("sys/class/iscsi_session/session"+number+"/device/target1"+number+":0:0/x", "")
+	}
+	disk := func(address, kind, name, sectors string) {
+		file("sys/bus/scsi/devices/"+address+"/type", kind+"\n")
+		if name != "" {
+			file("sys/bus/scsi/devices/"+address+"/block/"+name+"/x", "")
+			file("sys/block/"+name+"/size", sectors+"\n")
+		}
+	}
+	disk("11:0:0:0", "12", "", "")
+	disk("11:0:0:1", "0", "sda", "2048")
+	disk("11:0:0:2", "0", "sdb", "4096")
+	disk("12:0:0:2", "0", "sdc", "4096")
+	disk("11:0:0:3", "0", "sdd", "0")
+	disk("11:0:0:5", "0", "sdh", "10")
+	disk("13:0:0:1", "0", "sdf", "2048")
+	disk("1:0:0:1", "0", "sdg", "2048")
+	file("sys/block/sda/holders/dm-7/x", "")
+	file("sys/block/dm-7/dm/uuid", "LVM-abc\n")
+	for _, path := range []string{"sdb", "sdc"} {
+		file("sys/block/"+path+"/holders/dm-1/x", "")
+	}
+	file("sys/block/dm-1/dm/uuid", "mpath-360002\n")
+	file("sys/block/dm-1/size", "4096\n")
+	link("scsi-360001", "sda")
+	link("scsi-SLIO-ORG_one", "sda")
+	link("scsi-360001-part1", "sda1")
+	link("wwn-0x60001", "sda")
+	link("scsi-360002", "dm-1")
+	link("dm-uuid-mpath-360002", "dm-1")
+	link("dm-name-mpatha", "dm-1")
+	link("scsi-360003", "sdd")
+	link("scsi-360006", "sdf")
+	link("wwn-0x60005", "sdh") // no name that volumes have
+	link("scsi-360005-part1", "sdh1")
+	return h
+}
+
+func newPool(t *testing.T, r run.Runner) *pool {
+	t.Helper()
+	return &pool{
+		Env: storage.Env{ID: "san", Runner: r, Root: t.TempDir()}, portal: "192.0.2.5", target: iqn,
+		host: newHost(t), patience: time.Second,
+	}
+}
+
+func TestList(t *testing.T) {
+	p := newPool(t, run.NewFake())
+	want := []storage.Volume{
+		{Name: "0.0.1.scsi-SLIO-ORG_one", Content: storage.Images, Format: "raw", Size: 1 << 20},
+		{Name: "0.0.2.scsi-360002", Content: storage.Images, Format: "raw", Size: 2 << 20},
+	}
+	for _, f := range []storage.Filter{{Content: []storage.Content{storage.Images}}, {Content: []storage.Content{storage.None}}} {
+		list, err := p.List(t.Context(), f)
+		if diff := cmp.Diff(want, list); diff != "" || err != nil {
+			t.Error(diff, err)
+		}
+	}
+	for _, f := range []storage.Filter{{Content: []storage.Content{storage.ISO}}, {Content: []storage.Content{storage.Images}, Guest: 100}} {
+		if list, err := p.List(t.Context(), f); len(list) > 0 || err != nil {
+			t.Errorf("%+v: %+v, %v", f, list, err)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	p := newPool(t, run.NewFake())
+	for name, want := range map[string]int64{
+		"0.0.1.scsi-SLIO-ORG_one":        1 << 20,
+		"0.0.1.scsi-360001":              1 << 20, // another name for good
+		"0.0.1.wwn-0x60001":              1 << 20,
+		"9.9.9.scsi-360001":              1 << 20, // found elsewhere than before
+		"0.0.2.dm-uuid-mpath-360002":     2 << 20,
+		"0.0.1.scsi-360006":              -1, // of another target
+		"0.0.1.scsi-360001-part1":        -1,
+		"0.0.1.nothing":                  -1,
+		"0.0.1...":                       -1,
+		"0.0.1.../../../../etc/passwd":   -1,
+		"0.0.1":                          -1,
+		"scsi-360001":                    -1,
+		"0.0.1.scsi-360001 scsi-360001":  -1,
+		"-1.0.1.scsi-360001":             -1,
+		"0.0.1.scsi-360001\n0.0.1.other": -1,
+	} {
+		info, err := p.Info(t.Context(), name)
+		if err == nil && info.Size != want || err != nil && want >= 0 {
+			t.Errorf("%q: %+v, %v", name, info, err)
+		}
+	}
+	path, err := p.Path("0.0.1.scsi-360001", "")
+	if err != nil || path != p.host.dev+"/disk/by-id/scsi-360001" {
+		t.Errorf("path %q, %v", path, err)
+	}
+	if _, err := p.Path("0.0.1.scsi-360001", "snap"); err == nil || err.Error() != "snapshot is not possible on iscsi storage" {
+		t.Errorf("path of a snapshot: %v", err)
+	}
+}
+
+func TestUnused(t *testing.T) {
+	h := newHost(t)
+	for _, d := range h.devices(iqn) {
+		err := h.unused(t.Context(), d)
+		if held := d.path == "sda"; errors.Is(err, storage.ErrInUse) != held {
+			t.Errorf("%s: %v", d.path, err)
+		}
+	}
+}
+
+func says(args, stdout string, exit int) run.Exchange {
+	return run.Exchange{Args: append([]string{"iscsiadm"}, strings.Fields(args)...), Stdout: stdout, Exit: exit}
+}
+
+const sessionOne = "tcp: [1] 192.0.2.5:3260,1 " + iqn + " (non-flash)\n"
+
+// TestActivateAgain: a target that is there is looked at once in a while, and portals
+// that are down do not matter.
+func TestActivateAgain(t *testing.T) {
+	f := run.NewFake(
+		says("--mode session", sessionOne+"tcp: [3] 192.0.2.5:3260,1 iqn.other (non-flash)\n", 0),
+		says("--mode node", "192.0.2.5:3260,1 "+iqn+"\n", 0),
+		says("--mode session --sid 1 --rescan", "", 0),
+		says("--mode session", sessionOne, 0),
+		says("--mode node", "", nothingFound),
+	)
+	p := newPool(t, f)
+	for range 2 {
+		if err := p.Activate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := f.Left(); len(left) > 0 {
+		t.Errorf("not asked: %v", left)
+	}
+}
+
+func TestLost(t *testing.T) {
+	p := newPool(t, run.NewFake(
+		says("--mode session", "tcp: [2] 192.0.2.5:3260,1 "+iqn+" (non-flash)\n", 0),
+		says("--mode node", "", nothingFound),
+	))
+	if err := p.Activate(t.Context()); err == nil || !strings.Contains(err.Error(), "storage 'san' is not online: the connection to target '"+iqn+"' is lost") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestLogin: by each portal that answers, and without one that does not.
+func TestLogin(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	there := l.Addr().String()
+	login := "--mode node --targetname " + iqn
+	discovered := there + ",1 " + iqn + "\n127.0.0.1:1,1 " + iqn + "\n" + there + ",1 iqn.other\n"
+	start := []run.Exchange{
+		says("--mode session", "", nothingFound),
+		says("--mode node", "", nothingFound),
+		says("--mode node", "", nothingFound),
+		says("--mode discovery --type sendtargets --portal "+there+" --op new", discovered, 0),
+	}
+	retry := says(login+" --op update --name node.session.initial_login_retry_max --value 0", "", 0)
+	again, rescan := says("--mode session", sessionOne, 0), says("--mode session --sid 1 --rescan", "", 0)
+	for _, c := range []struct {
+		name string
+		more []run.Exchange
+		want string
+	}{
+		{"well", []run.Exchange{retry, says(login+" --portal "+there+" --login", "", 0), again, rescan}, ""},
+		{"another was faster", []run.Exchange{retry, says(login+" --portal "+there+" --login", "", sessionExists), again, rescan}, ""},
+		{
+			"wrong password",
+			[]run.Exchange{
+				retry, {Args: strings.Fields("iscsiadm " + login + " --portal " + there + " --login"), Exit: 24, Stderr: "iscsiadm: Could not log into all portals\n"},
+				says(login+" --op delete", "", 0),
+			},
+			"storage 'san' is not online: log in to target '" + iqn + "': portal '" + there + "': iscsiadm: exit status 24: iscsiadm: Could not log into all portals",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := run.NewFake(append(slices.Clone(start), c.more...)...)
+			p := newPool(t, f)
+			p.portal = there
+			got := ""
+			if err := p.Activate(t.Context()); err != nil {
+				got = err.Error()
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if left := f.Left(); len(left) > 0 {
+				t.Errorf("not asked: %v", left)
+			}
+		})
+	}
+	t.Run("no such target", func(t *testing.T) {
+		p := newPool(t, run.NewFake(append(slices.Clone(start[:3]), says("--mode discovery --type sendtargets --portal "+there+" --op new", there+",1 iqn.other\n", 0))...))
+		p.portal = there
+		if err := p.Activate(t.Context()); err == nil || !strings.Contains(err.Error(), "target '"+iqn+"' is not there at portal '"+there+"'") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("no program", func(t *testing.T) {
+		p := newPool(t, run.NewFake(run.Exchange{Args: []string{"iscsiadm", "--mode", "session"}, Missing: true}))
+		if err := p.Activate(t.Context()); err == nil || !strings.Contains(err.Error(), "no iscsi support - please install open-iscsi") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("nobody there", func(t *testing.T) {
+		p := newPool(t, run.NewFake(start[:3]...))
+		p.portal = "127.0.0.1:1"
+		if err := p.Activate(t.Context()); err == nil || err.Error() != "storage 'san' is not online: connect to 127.0.0.1:1: connect: connection refused" {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("dry run", func(t *testing.T) {
+		f := run.NewFake(start[:3]...)
+		p := newPool(t, f)
+		p.portal = there
+		var told strings.Builder
+		if err := p.Activate(plan.With(t.Context(), plan.New(&told))); err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(told.String(), "--login") {
+			t.Errorf("told %q", told.String())
+		}
+	})
+}
+
+// hung is a runner whose rescans never end.
+type hung struct {
+	run.Runner
+	begun chan struct{}
+}
+
+func (s hung) Run(ctx context.Context, c run.Cmd) error {
+	if slices.Contains(c.Args, "--rescan") {
+		s.begun <- struct{}{}
+		select {} // in the kernel, where nothing reaches it
+	}
+	return s.Runner.Run(ctx, c)
+}
+
+// TestRescanHangs: it is left behind.
+func TestRescanHangs(t *testing.T) {
+	s := hung{run.NewFake(
+		run.Exchange{Args: []string{"iscsiadm", "--mode", "session"}, Stdout: sessionOne, Repeat: true},
+		run.Exchange{Args: []string{"iscsiadm", "--mode", "node"}, Exit: nothingFound, Repeat: true},
+	), make(chan struct{}, 1)}
+	p := newPool(t, s)
+	if err := p.Activate(t.Context()); err != nil {
+		t.Error(err)
+	}
+	<-s.begun
+	if err := p.Activate(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if len(s.begun) > 0 {
+		t.Error("a second one was begun")
+	}
+}
+
+func TestParse(t *testing.T) {
+	sessions := parseSessions("tcp: [12] [2001:db8::5]:3260,1 " + iqn + " (non-flash)\r\niser: [3] 192.0.2.5:860,4294967295 " + iqn + "\niscsiadm: nonsense\n")
+	want := []session{{"12", "[2001:db8::5]:3260", iqn}, {"3", "192.0.2.5:860", iqn}}
+	if diff := cmp.Diff(want, sessions, cmp.AllowUnexported(session{})); diff != "" {
+		t.Error(diff)
+	}
+	records := parseRecords("192.0.2.5:3260,1 a\n192.0.2.6:3260,2 a\n192.0.2.5:3260,1 a\n\nnothing\n[::1]:3260,1 b\n")
+	if diff := cmp.Diff(map[string][]string{"a": {"192.0.2.5:3260", "192.0.2.6:3260"}, "b": {"[::1]:3260"}}, records); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(sessionOne)
+	f.Add("192.0.2.5:3260,1 a\n")
+	f.Add("0.0.1.scsi-360001")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, s := range parseSessions(text) {
+			if s.id == "" || s.portal == "" || strings.ContainsAny(s.target, " \t\n") {
+				t.Errorf("%+v", s)
+			}
+		}
+		for target, portals := range parseRecords(text) {
+			if target == "" || len(portals) == 0 {
+				t.Errorf("%q: %q", target, portals)
+			}
+		}
+		p := &pool{host: host{dev: "/dev"}}
+		if path, err := p.Path(text, ""); err == nil && filepath.Dir(path) != "/dev/disk/by-id" {
+			t.Errorf("%q lies at %q", text, path)
+		}
+	})
+}

@@ -1,0 +1,363 @@
+package iscsi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/storage"
+)
+
+// port is where targets are asked when nothing else is said.
+const port = "3260"
+
+// What iscsiadm leaves with when nothing is wrong.
+const (
+	sessionExists = 15
+	nothingFound  = 21
+)
+
+// A session is a connection of the kernel to a target.
+type session struct {
+	id, portal, target string
+}
+
+var (
+	sessionLine = regexp.MustCompile(`^\w+:\s+\[(\d+)\]\s+(\S+:\d+),\S+\s+(\S+)(?:\s+\S+)?\s*$`)
+	recordLine  = regexp.MustCompile(`^(\S+:\d+),\S+\s+(\S+)\s*$`)
+)
+
+// parseSessions reads what iscsiadm tells of sessions:
+//
+//	tcp: [1] 192.0.2.5:3260,1 iqn.2003-01.org.example:disks (non-flash)
+func parseSessions(text string) (list []session) {
+	for line := range strings.Lines(text) {
+		if m := sessionLine.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+			list = append(list, session{m[1], m[2], m[3]})
+		}
+	}
+	return list
+}
+
+// parseRecords reads what iscsiadm tells of nodes, and of what it has discovered: the
+// portals of targets.
+//
+//	192.0.2.5:3260,1 iqn.2003-01.org.example:disks
+func parseRecords(text string) map[string][]string {
+	found := map[string][]string{}
+	for line := range strings.Lines(text) {
+		m := recordLine.FindStringSubmatch(strings.TrimSpace(line))
+		if m != nil && !slices.Contains(found[m[2]], m[1]) {
+			found[m[2]] = append(found[m[2]], m[1])
+		}
+	}
+	return found
+}
+
+// iscsiadm returns the command with the arguments.
+func iscsiadm(args ...string) run.Cmd {
+	return run.Cmd{Path: "iscsiadm", Args: args, Env: []string{"LC_ALL=C"}, Grace: time.Second}
+}
+
+// ask runs iscsiadm, which waits long for those that do not answer. That nothing was
+// found is an empty answer.
+func ask(ctx context.Context, r run.Runner, patience time.Duration, c run.Cmd) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("gave up after %s", patience))
+	defer cancel()
+	out, err := run.OutputOf(ctx, r, c)
+	switch {
+	case run.ExitCode(err) == nothingFound:
+		return "", nil
+	case errors.Is(err, exec.ErrNotFound):
+		return "", fmt.Errorf("no iscsi support - please install open-iscsi: %w", err)
+	}
+	return string(out), err
+}
+
+// look asks for something that changes nothing.
+func (p *pool) look(ctx context.Context, args ...string) (string, error) {
+	c := iscsiadm(args...)
+	c.ReadOnly = true
+	return ask(ctx, p.Runner, p.patience, c)
+}
+
+// do changes something. A dry run is told of it.
+func (p *pool) do(ctx context.Context, args ...string) (string, error) {
+	c := iscsiadm(args...)
+	if told := plan.From(ctx); told != nil {
+		told.Stepf("%s", c)
+		return "", nil
+	}
+	return ask(ctx, p.Runner, p.patience, c)
+}
+
+// sessions returns those with the target.
+func (p *pool) sessions(ctx context.Context) ([]session, error) {
+	text, err := p.look(ctx, "--mode", "session")
+	if err != nil {
+		return nil, fmt.Errorf("iscsi session scan failed: %w", err)
+	}
+	return slices.DeleteFunc(parseSessions(text), func(s session) bool { return s.target != p.target }), nil
+}
+
+// portals returns those of the target that there are records of, or that of the
+// configuration where there are none yet.
+func (p *pool) portals(ctx context.Context) ([]string, error) {
+	known, err := p.records(ctx)
+	if len(known) == 0 {
+		known = []string{p.portal}
+	}
+	return known, err
+}
+
+// records returns the portals of the target that open-iscsi has records of.
+func (p *pool) records(ctx context.Context) ([]string, error) {
+	text, err := p.look(ctx, "--mode", "node")
+	if err != nil {
+		return nil, fmt.Errorf("records of iscsi targets: %w", err)
+	}
+	return parseRecords(text)[p.target], nil
+}
+
+// reachable returns the portals that accept connections, and what is wrong with the
+// others. They are asked side by side.
+func reachable(ctx context.Context, portals []string) (there []string, err error) {
+	errs := make([]error, len(portals))
+	var wg sync.WaitGroup
+	for i, portal := range portals {
+		wg.Go(func() { errs[i] = storage.Reach(ctx, portal, port) })
+	}
+	wg.Wait()
+	for i, portal := range portals {
+		if errs[i] == nil {
+			there = append(there, portal)
+		}
+	}
+	return there, errors.Join(errs...)
+}
+
+// login makes a session by each of the portals that answers, and waits for the first
+// device.
+func (p *pool) login(ctx context.Context, portals []string) error {
+	there, err := reachable(ctx, portals)
+	if len(there) == 0 {
+		return fmt.Errorf("storage '%s' is not online: %w", p.ID, err)
+	}
+	known, err := p.records(ctx)
+	if err != nil {
+		return err
+	}
+	there, err = p.discover(ctx, there)
+	if err != nil {
+		return fmt.Errorf("storage '%s' is not online: %w", p.ID, err)
+	}
+	done, err := p.loginBy(ctx, there)
+	if done == 0 && err != nil {
+		if len(known) == 0 {
+			// A record keeps the password there was when it was made.
+			_, _ = p.do(context.WithoutCancel(ctx), "--mode", "node", "--targetname", p.target, "--op", "delete")
+		}
+		return fmt.Errorf("storage '%s' is not online: log in to target '%s': %w", p.ID, p.target, err)
+	}
+	if err != nil {
+		api.Warnf(ctx, "storage '%s': log in to target '%s': %v", p.ID, p.target, err)
+	}
+	if plan.From(ctx) != nil {
+		return nil
+	}
+	return p.appear(ctx)
+}
+
+// appear waits for the devices of a target that was just logged in to. The kernel looks
+// for LUNs a moment after, so it is told to, which returns when it has; then udev gives
+// them their names.
+func (p *pool) appear(ctx context.Context) error {
+	sessions, err := p.sessions(ctx)
+	if err != nil {
+		return err
+	}
+	p.rescan(ctx, sessions, 0, p.patience)
+	err = p.await(ctx, func() error {
+		if slices.ContainsFunc(p.host.devices(p.target), func(d device) bool { return d.stable == "" }) {
+			return errNameless
+		}
+		return nil
+	})
+	if errors.Is(err, errNameless) { // the others can be used
+		api.Warnf(ctx, "storage '%s': LUNs without a name in /dev/disk/by-id are left out", p.ID)
+		return nil
+	}
+	return err
+}
+
+var errNameless = errors.New("a device has no name yet")
+
+// discover asks one of the portals for all of the target, and makes records of those
+// that are new. Records that are there stay as they are: they may have passwords.
+func (p *pool) discover(ctx context.Context, there []string) ([]string, error) {
+	if plan.From(ctx) != nil {
+		_, err := p.do(ctx, discovery(there[0], "new").Args...)
+		return there, err
+	}
+	text, err := p.do(ctx, discovery(there[0], "new").Args...)
+	if err != nil {
+		return nil, fmt.Errorf("discovery at portal '%s': %w", there[0], err)
+	}
+	all := parseRecords(text)
+	mine := all[p.target]
+	if len(mine) == 0 {
+		return nil, fmt.Errorf("target '%s' is not there at portal '%s', or not for this host", p.target, there[0])
+	}
+	mine, err = reachable(ctx, mine)
+	if len(mine) == 0 {
+		return nil, err
+	}
+	// Whoever activates tries again: the daemon need not.
+	if _, err := p.do(ctx, "--mode", "node", "--targetname", p.target, "--op", "update",
+		"--name", "node.session.initial_login_retry_max", "--value", "0"); err != nil {
+		api.Warnf(ctx, "storage '%s': %v", p.ID, err)
+	}
+	return mine, nil
+}
+
+func discovery(portal, operation string) run.Cmd {
+	return iscsiadm("--mode", "discovery", "--type", "sendtargets", "--portal", portal, "--op", operation)
+}
+
+// loginBy logs in by each of the portals and tells by how many that went well.
+func (p *pool) loginBy(ctx context.Context, portals []string) (done int, err error) {
+	var errs []error
+	for _, portal := range portals {
+		_, err := p.do(ctx, "--mode", "node", "--targetname", p.target, "--portal", portal, "--login")
+		if err == nil || run.ExitCode(err) == sessionExists { // another was faster
+			done++
+			continue
+		}
+		errs = append(errs, fmt.Errorf("portal '%s': %w", portal, err))
+	}
+	return done, errors.Join(errs...)
+}
+
+// logout ends all sessions with the target.
+func (p *pool) logout(ctx context.Context) error {
+	if _, err := p.do(ctx, "--mode", "node", "--targetname", p.target, "--logout"); err != nil {
+		return fmt.Errorf("storage '%s': log out of target '%s': %w", p.ID, p.target, err)
+	}
+	return nil
+}
+
+const (
+	between = 10 * time.Second // how long it is enough to have looked for LUNs once
+	stuck   = 2 * time.Second  // when a look at them is left behind
+)
+
+// refresh looks for new LUNs and portals, if that was not done a moment ago. What fails
+// is told: the target can be used.
+func (p *pool) refresh(ctx context.Context, sessions []session, without []string) error {
+	if plan.From(ctx) != nil || !p.rescan(ctx, sessions, between, stuck) || len(without) == 0 {
+		return nil
+	}
+	there, _ := reachable(ctx, without) // the others may be down for long
+	if _, err := p.loginBy(ctx, there); err != nil {
+		api.Warnf(ctx, "storage '%s': log in to target '%s': %v", p.ID, p.target, err)
+	}
+	return nil
+}
+
+// rescan lets the kernel look for LUNs and tells whether it did: not where somebody did
+// less than age ago or is at it. A target that hangs keeps the program in the kernel,
+// where nothing ends it: the program holds the lock for so long, so that there is never
+// a second one.
+func (p *pool) rescan(ctx context.Context, sessions []session, age, patience time.Duration) bool {
+	path := filepath.Join(p.Root, "run/lock/pve-manager/pve-iscsi-rescan-"+string(p.ID))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		api.Warnf(ctx, "%v", err)
+		return false
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		api.Warnf(ctx, "%v", err)
+		return false
+	}
+	defer f.Close() //nolint:errcheck // its time is what counts
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		return false
+	}
+	st, err := f.Stat()
+	if since := time.Since(st.ModTime()); err == nil && st.Size() > 0 && since >= 0 && since < age {
+		return false
+	}
+	_, _ = f.WriteAt([]byte("1"), 0)
+	err = bounded(ctx, patience, func() error {
+		var errs []error
+		for _, s := range sessions {
+			if !p.host.loggedIn(s.id) {
+				continue
+			}
+			c := iscsiadm("--mode", "session", "--sid", s.id, "--rescan")
+			c.ExtraFiles = []*os.File{f}
+			_, err := ask(ctx, p.Runner, p.patience, c)
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		api.Warnf(ctx, "storage '%s': look for new LUNs: %v", p.ID, err)
+	}
+	return true
+}
+
+// await asks until there is no error, with patience.
+func (p *pool) await(ctx context.Context, fn func() error) error {
+	const step = 50 * time.Millisecond
+	late := time.Now().Add(p.patience)
+	for {
+		err := fn()
+		if err == nil || time.Now().After(late) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(step):
+		}
+	}
+}
+
+// Found is a target that a portal has told of.
+type Found struct {
+	Target string `pve:"target" doc:"Name of the target."`
+	Portal string `pve:"portal" doc:"Addresses at which it can be reached, separated by commas."`
+}
+
+// Scan asks a portal for its targets. Nothing is kept of the answer.
+func Scan(ctx context.Context, r run.Runner, portal string) ([]Found, error) {
+	if err := storage.Reach(ctx, portal, port); err != nil {
+		return nil, fmt.Errorf("portal '%s' is not reachable: %w", portal, err)
+	}
+	c := discovery(portal, "nonpersistent")
+	c.ReadOnly = true
+	text, err := ask(ctx, r, patience, c)
+	if err != nil {
+		return nil, fmt.Errorf("discovery at portal '%s': %w", portal, err)
+	}
+	var found []Found
+	targets := parseRecords(text)
+	for _, target := range slices.Sorted(maps.Keys(targets)) {
+		found = append(found, Found{Target: target, Portal: strings.Join(targets[target], ",")})
+	}
+	return found, nil
+}
