@@ -55,10 +55,20 @@ func imports(t *testing.T, w *tree) {
 		}
 	}
 	for _, pkg := range w.packages {
-		check(pkg, pkg.Imports, strings.HasPrefix(pkg.room(), "internal/") && pkg.room() != "internal/gendocs")
+		check(pkg, pkg.Imports, forTests(pkg.room()))
 		check(pkg, pkg.TestImports, true)
 		check(pkg, pkg.XTestImports, true)
 	}
+}
+
+// forTests tells whether a package only helps tests: those below an internal folder, but for
+// what makes the documents, and those like storagetest.
+func forTests(room string) bool {
+	switch room {
+	case "internal/gendocs", "internal/coverage":
+		return false
+	}
+	return strings.HasPrefix(room, "internal/") || strings.HasPrefix(room, "cmd/internal/") || strings.HasSuffix(room, "test")
 }
 
 // packageComments: in the file named after the package, and only there.
@@ -108,7 +118,7 @@ func environment(t *testing.T, w *tree) {
 	forbidden := map[string][]string{"os": {"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv", "Unsetenv"}}
 	w.selectors(t, "environment", forbidden, func(s *source) bool {
 		room := s.pkg.room()
-		return room != "app" && !strings.HasPrefix(room, "internal/")
+		return room != "app" && !forTests(room) && !strings.HasPrefix(room, "internal/")
 	})
 }
 
