@@ -1,0 +1,79 @@
+package ceph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/storage"
+)
+
+// What Ceph's programs end with.
+const (
+	codeMissing  = 2
+	codeBusy     = 16
+	codeExists   = 17
+	codeTimedOut = 110
+	codeQuota    = 122
+)
+
+// Missing tells that what a program was to act on is not there.
+func Missing(err error) bool { return run.ExitCode(err) == codeMissing }
+
+// Busy tells that what a program was to act on is in use.
+func Busy(err error) bool { return run.ExitCode(err) == codeBusy }
+
+// Exists tells that what a program was to make is there.
+func Exists(err error) bool { return run.ExitCode(err) == codeExists }
+
+// NoQuota tells that a pool is full, as far as it may be.
+func NoQuota(err error) bool { return run.ExitCode(err) == codeQuota }
+
+// TimedOut tells that the cluster did not answer in time.
+func TimedOut(err error) bool {
+	e, ok := errors.AsType[*run.Error](err)
+	return ok && (e.ExitCode == codeTimedOut || errors.Is(e.Err, context.DeadlineExceeded) || strings.HasSuffix(strings.TrimSpace(e.Stderr), "timed out"))
+}
+
+// stamp is what a library puts before its words.
+var stamp = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}T?\s?[\d:.]+\S*\s+[0-9a-f]+\s+-?\d+\s+(?:librbd: )?`)
+
+// Said returns the last of what a program has said, without what its library puts before.
+func Said(err error) string {
+	e, ok := errors.AsType[*run.Error](err)
+	if !ok {
+		return ""
+	}
+	last := ""
+	for line := range strings.Lines(e.Stderr) {
+		if line = strings.TrimSpace(line); line != "" {
+			last = stamp.ReplaceAllString(line, "")
+		}
+	}
+	return last
+}
+
+// Failed says in upstream's way what did not work: the last line of the program. Where
+// the cluster does not answer, it says so, and where it was looked for.
+func (a *Access) Failed(what string, err error) error {
+	e, ok := errors.AsType[*run.Error](err)
+	switch {
+	case err == nil:
+		return nil
+	case !ok || e.ExitCode < 0 && !TimedOut(err):
+		return fmt.Errorf("%s: %w", what, err)
+	case TimedOut(err):
+		where := "as its ceph.conf names it"
+		if !a.Managed() {
+			where = "at " + a.Hosts(", ")
+		}
+		return storage.Told(fmt.Sprintf("%s: the Ceph cluster %s does not answer in time: %s", what, where, Said(err)), err)
+	}
+	if said := Said(err); said != "" {
+		return storage.Told(what+": "+said, err)
+	}
+	return storage.Told(e.Upstream(), err)
+}
