@@ -15,6 +15,15 @@ type Attacher interface {
 	Blockdev(name string) (map[string]any, error)
 }
 
+// An Addresser has volumes whose addresses only their server knows. It is an optional
+// ability of a [Pool], whose Path then fails.
+type Addresser interface {
+	// Address asks for what Path returns for others.
+	Address(ctx context.Context, name, snap string) (string, error)
+	// Attach asks for what Blockdev returns for others.
+	Attach(ctx context.Context, name string) (map[string]any, error)
+}
+
 // Blockdev returns how QEMU reaches a volume: the driver of the protocol and its
 // options, as blockdev-add takes them. The volume need not be there.
 func (s *Service) Blockdev(ctx context.Context, v id.Volume) (map[string]any, error) {
@@ -22,7 +31,10 @@ func (s *Service) Blockdev(ctx context.Context, v id.Volume) (map[string]any, er
 	if err != nil {
 		return nil, err
 	}
-	if a, ok := p.(Attacher); ok {
+	switch a := p.(type) {
+	case Addresser:
+		return a.Attach(ctx, v.Name)
+	case Attacher:
 		return a.Blockdev(v.Name)
 	}
 	path, err := p.Path(v.Name, "")

@@ -25,6 +25,9 @@ func (s *Service) Path(ctx context.Context, v id.Volume, snap string) (string, e
 	if err != nil {
 		return "", err
 	}
+	if a, ok := p.(Addresser); ok {
+		return a.Address(ctx, v.Name, snap)
+	}
 	return p.Path(v.Name, snap)
 }
 

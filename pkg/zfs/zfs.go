@@ -22,6 +22,9 @@ type Tool struct {
 	// Look bounds what only looks, Change what changes something; zero means ten seconds
 	// and five minutes.
 	Look, Change time.Duration
+	// Whole says that what changes something goes on when the runner is ended, as on a
+	// server: so it is waited for, whatever ctx says.
+	Whole bool
 }
 
 const (
@@ -116,6 +119,9 @@ func (t Tool) patience(set, usual time.Duration) time.Duration {
 func (t Tool) run(ctx context.Context, d time.Duration, c run.Cmd) (string, error) {
 	c.Env = append(c.Env, "LC_ALL=C")
 	c.Grace = time.Second
+	if t.Whole && !c.ReadOnly && ctx.Err() == nil {
+		ctx = context.WithoutCancel(ctx)
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer in %s", d))
 	defer cancel()
 	type result struct {

@@ -48,7 +48,7 @@ func (v *Volumes) move(ctx context.Context, n storage.Name, pick func(context.Co
 		return "", err
 	}
 	from := v.Dataset(n.File)
-	undo.Add("open "+from, func(ctx context.Context) error { return v.open(ctx, n.File, n.Format) })
+	undo.Add("open "+from, func(ctx context.Context) error { return v.open(ctx, n.File, n.Format, true) })
 	if err := v.locked(ctx, func(ctx context.Context) error {
 		if file, err = pick(ctx); err != nil {
 			return err
@@ -65,7 +65,7 @@ func (v *Volumes) move(ctx context.Context, n storage.Name, pick func(context.Co
 	note(ctx, from, false)
 	note(ctx, to, true)
 	undo.Add("rename "+to+" back", func(ctx context.Context) error { return v.ZFS.Rename(ctx, to, from) })
-	if err := v.open(ctx, file, n.Format); err != nil {
+	if err := v.open(ctx, file, n.Format, false); err != nil {
 		return "", err
 	}
 	undo.Add("close "+to, func(ctx context.Context) error { return v.shut(ctx, file, n.Format) })

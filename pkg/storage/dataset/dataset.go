@@ -30,8 +30,9 @@ type Volumes struct {
 
 // A Door makes disks accessible. Its methods are told the last part of a volume's name.
 type Door interface {
-	// Open makes a disk that is new, or has a new name or content, accessible.
-	Open(ctx context.Context, file string) error
+	// Open makes a disk accessible that is new or has a new name; or, with again, one that
+	// was closed and has its name still. One that is open is no error.
+	Open(ctx context.Context, file string, again bool) error
 	// Close is called before the disk goes, or is put back to an old state. One that is
 	// not open is no error.
 	Close(ctx context.Context, file string) error

@@ -121,7 +121,7 @@ func (v *Volumes) make(ctx context.Context, guest id.VM, format, file string, cr
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
-	if err := v.open(ctx, file, format); err != nil {
+	if err := v.open(ctx, file, format, false); err != nil {
 		return "", err
 	}
 	undo.Success()
@@ -151,12 +151,12 @@ func (v *Volumes) destroy(ctx context.Context, dataset string) error {
 	return nil
 }
 
-// open opens a disk that is new. A dry run has none to open.
-func (v *Volumes) open(ctx context.Context, file, format string) error {
+// open opens a disk.
+func (v *Volumes) open(ctx context.Context, file, format string, again bool) error {
 	if format != "raw" || v.Door == nil {
 		return nil
 	}
-	return v.Door.Open(ctx, file)
+	return v.Door.Open(ctx, file, again)
 }
 
 // shut closes a disk.
@@ -176,7 +176,7 @@ func (v *Volumes) remove(ctx context.Context, file, format string) error {
 	if err := v.ZFS.Destroy(ctx, dataset); err != nil {
 		if !errors.Is(err, zfs.ErrNotExist) {
 			undo := revert.New(ctx, func(err error) { api.Warnf(ctx, "%v", err) })
-			undo.Add("open "+dataset, func(ctx context.Context) error { return v.open(ctx, file, format) })
+			undo.Add("open "+dataset, func(ctx context.Context) error { return v.open(ctx, file, format, true) })
 			undo.Fail()
 		}
 		return err

@@ -129,7 +129,7 @@ func (v *Volumes) Rollback(ctx context.Context, name, snap string) error {
 	err = v.ZFS.Rollback(ctx, dataset, snap)
 	// Whatever has come of it, the disk is open again.
 	undo := revert.New(ctx, func(err error) { api.Warnf(ctx, "%v", err) })
-	undo.Add("open "+dataset, func(ctx context.Context) error { return v.open(ctx, n.File, n.Format) })
+	undo.Add("open "+dataset, func(ctx context.Context) error { return v.open(ctx, n.File, n.Format, true) })
 	if err != nil {
 		undo.Fail()
 		return absent(err)
@@ -138,7 +138,7 @@ func (v *Volumes) Rollback(ctx context.Context, name, snap string) error {
 	if n.Format == "subvol" {
 		return v.restored(ctx, dataset, snap)
 	}
-	return v.open(ctx, n.File, n.Format)
+	return v.open(ctx, n.File, n.Format, true)
 }
 
 // restored completes the rollback of a file system. It is left unmounted, until it is

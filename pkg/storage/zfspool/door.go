@@ -22,7 +22,7 @@ const (
 )
 
 // Open waits for the link to a new disk.
-func (d door) Open(ctx context.Context, file string) error {
+func (d door) Open(ctx context.Context, file string, _ bool) error {
 	if plan.From(ctx) != nil {
 		return nil
 	}
