@@ -20,7 +20,7 @@ import (
 // them. It is made ready first, unless it is disabled or not for this node, and it is not
 // added when that fails.
 func (s *Service) Define(ctx context.Context, storeid id.Storage, kind string, options schema.Params) (Definition, error) {
-	t, ok := find(s.o.Types, kind)
+	t, ok := s.kind(ctx, kind)
 	if !ok {
 		return Definition{}, fmt.Errorf("unknown section type '%s'", kind)
 	}
@@ -48,7 +48,7 @@ func (s *Service) Define(ctx context.Context, storeid id.Storage, kind string, o
 func (s *Service) settled(ctx context.Context, t Type, storeid id.Storage, options schema.Params) (Definition, map[string]string, error) {
 	d := Definition{ID: storeid, Type: t.Name, Options: schema.Params{}}
 	secrets := map[string]string{}
-	sections := Sections(s.o.Types)
+	sections := Sections(s.kinds())
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		switch {
 		case t.secret(name):
@@ -128,7 +128,7 @@ func (s *Service) Redefine(ctx context.Context, storeid id.Storage, change Chang
 		if i < 0 {
 			return fmt.Errorf("storage '%s' does not exist", storeid)
 		}
-		t, ok := find(s.o.Types, c.Storages[i].Type)
+		t, ok := find(s.kinds(), c.Storages[i].Type)
 		if !ok {
 			return fmt.Errorf("storage '%s' is of type '%s', which cannot be changed yet", storeid, c.Storages[i].Type)
 		}
@@ -163,7 +163,7 @@ var errModified = errors.New("detected modified configuration - file changed by 
 // redefine changes the options of d and returns the secrets that change.
 func (s *Service) redefine(d *Definition, t Type, change Change) (map[string]*string, error) {
 	secrets := map[string]*string{}
-	sections := Sections(s.o.Types)
+	sections := Sections(s.kinds())
 	for _, name := range slices.Sorted(maps.Keys(change.Set)) {
 		text := change.Set[name]
 		switch {
@@ -266,7 +266,7 @@ func (s *Service) save(ctx context.Context, c *Config) error {
 	for _, d := range c.Storages {
 		doc.Sections = append(doc.Sections, &config.Section{Type: d.Type, ID: string(d.ID), Values: d.Options})
 	}
-	text, err := Sections(s.o.Types).Print(doc)
+	text, err := Sections(s.kinds()).Print(doc)
 	if err != nil {
 		return err
 	}

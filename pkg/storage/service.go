@@ -22,6 +22,9 @@ type Options struct {
 	Node   id.Node
 	Runner run.Runner
 	Types  []Type
+	// Outside finds types that are programs of their own: those with the given names that
+	// there are, all of them where none is given. It may be nil.
+	Outside func(ctx context.Context, names ...string) []Type
 	// Config returns the text of storage.cfg, empty where there is none.
 	Config func(ctx context.Context) (string, error)
 	// Save writes the text of storage.cfg. Without it, storages cannot be defined.
@@ -48,6 +51,10 @@ type Options struct {
 // A Service finds and uses the storages of the cluster, as seen from one node.
 type Service struct {
 	o Options
+
+	learning   sync.Mutex
+	learned    []Type // from outside
+	learnedAll bool
 
 	mu   sync.Mutex
 	text *string // what the last configuration was read from
@@ -91,7 +98,7 @@ func (s *Service) Config(ctx context.Context) (*Config, error) {
 	if s.text != nil && *s.text == text {
 		return s.last, nil
 	}
-	c := Parse(s.o.Types, s.file(), text)
+	c := s.parse(ctx, text)
 	for _, w := range c.Warnings {
 		tell(ctx, w)
 	}
@@ -168,7 +175,7 @@ func (s *Service) use(ctx context.Context, storeid id.Storage) (Pool, error) {
 }
 
 func (s *Service) open(d Definition) (Pool, error) {
-	t, ok := find(s.o.Types, d.Type)
+	t, ok := find(s.kinds(), d.Type)
 	if !ok {
 		return nil, fmt.Errorf("storage '%s' is of type '%s', which cannot be used yet", d.ID, d.Type)
 	}
@@ -212,7 +219,7 @@ func (s *Service) DefaultFormat(ctx context.Context, storeid id.Storage) (string
 	if err != nil {
 		return "", nil, err
 	}
-	t, ok := find(s.o.Types, d.Type)
+	t, ok := find(s.kinds(), d.Type)
 	if ok && t.FormatsOf != nil {
 		t.Formats = t.FormatsOf(d.Options)
 	}
@@ -228,12 +235,14 @@ func (s *Service) DefaultFormat(ctx context.Context, storeid id.Storage) (string
 // SelectExisting tells whether the volumes of a type of storage are made elsewhere, and
 // only chosen from here.
 func (s *Service) SelectExisting(kind string) bool {
-	t, _ := find(s.o.Types, kind)
+	t, _ := find(s.kinds(), kind)
 	return t.Existing
 }
 
-// Sections describes storage.cfg.
-func (s *Service) Sections() *config.Sections { return Sections(s.o.Types) }
+// Sections describes storage.cfg, with all types there are.
+func (s *Service) Sections() *config.Sections {
+	return Sections(s.allKinds(context.Background())) // each program's answer is bounded in time
+}
 
 // Activate makes storages ready for use on this node.
 func (s *Service) Activate(ctx context.Context, storeids ...id.Storage) error {
