@@ -17,11 +17,11 @@ func Packages() []Package {
 		{Path: "pkg/host", Run: "^TestNode"},
 		{Path: "pkg/storage/lvm"},
 		{Path: "pkg/storage/lvmthin"},
-		{Path: "pkg/storage/nfs"},
-		{Path: "pkg/storage/cifs"},
+		{Path: "pkg/storage/nfs", Time: 15 * time.Minute},
+		{Path: "pkg/storage/cifs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/iscsi"},
 		{Path: "pkg/storage/btrfs"},
-		{Path: "pkg/storage/zfspool", ZFS: true},
-		{Path: "pkg/storage/zfs", ZFS: true},
+		{Path: "pkg/storage/zfspool", ZFS: true, Time: 15 * time.Minute},
+		{Path: "pkg/storage/zfs", ZFS: true, Time: time.Hour},
 	}
 }

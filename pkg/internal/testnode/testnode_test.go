@@ -150,11 +150,8 @@ func (h *harness) run(t *testing.T, p Package) {
 	if _, err := os.Stat(file); err != nil {
 		t.Skip("has no tests")
 	}
-	limit := p.Time
-	if limit == 0 {
-		limit = 5 * time.Minute
-	}
 	node := h.booted(t)
+	limit := h.limit(p)
 	line := fmt.Sprintf("cd /project/%s && cp /tests/%s.test /var/tmp/ && %s=1 VIRTSMITH_TEST_ALL=%s VIRTSMITH_CONFORMANCE=/conformance TMPDIR=/var/tmp"+
 		" timeout -k 10 %d /var/tmp/%s.test -test.v -test.run='%s' -test.timeout=%v",
 		p.Path, name, variable, os.Getenv("VIRTSMITH_TEST_ALL"), int(limit.Seconds())+20, name, selected(p), limit)
@@ -162,7 +159,7 @@ func (h *harness) run(t *testing.T, p Package) {
 		line += " -test.short"
 	}
 	var r report
-	status, err := node.Run(line, limit+time.Minute, func(line string) {
+	status, err := node.Run(line, limit+40*time.Second, func(line string) {
 		if testing.Verbose() {
 			t.Log(line)
 		}
@@ -174,6 +171,18 @@ func (h *harness) run(t *testing.T, p Package) {
 	if t.Failed() {
 		h.close()
 	}
+}
+
+// limit returns what the tests of a package may take: all the time there is
+// when no other package runs.
+func (h *harness) limit(p Package) time.Duration {
+	if end, set := h.t.Deadline(); set && strings.Contains(flag.Lookup("test.run").Value.String(), "/") {
+		return max(time.Until(end)-time.Minute, time.Minute).Round(time.Second)
+	}
+	if p.Time != 0 {
+		return p.Time
+	}
+	return 5 * time.Minute
 }
 
 // selected returns which tests of a package run: those -run names below its own
