@@ -155,9 +155,6 @@ func (h *harness) run(t *testing.T, p Package) {
 	line := fmt.Sprintf("cd /project/%s && cp /tests/%s.test /var/tmp/ && %s=1 VIRTSMITH_TEST_ALL=%s VIRTSMITH_CONFORMANCE=/conformance TMPDIR=/var/tmp"+
 		" timeout -k 10 %d /var/tmp/%s.test -test.v -test.run='%s' -test.timeout=%v",
 		p.Path, name, variable, os.Getenv("VIRTSMITH_TEST_ALL"), int(limit.Seconds())+20, name, selected(p), limit)
-	if testing.Short() {
-		line += " -test.short"
-	}
 	var r report
 	status, err := node.Run(line, limit+40*time.Second, func(line string) {
 		if testing.Verbose() {
