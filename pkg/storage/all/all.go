@@ -4,11 +4,16 @@ package all
 import (
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/btrfs"
+	"github.com/virtsmith/virtsmith/pkg/storage/cifs"
 	"github.com/virtsmith/virtsmith/pkg/storage/dir"
+	"github.com/virtsmith/virtsmith/pkg/storage/glusterfs"
 	"github.com/virtsmith/virtsmith/pkg/storage/iscsidirect"
+	"github.com/virtsmith/virtsmith/pkg/storage/nfs"
 )
 
 // Types returns the types, for [storage.Options].
 func Types() []storage.Type {
-	return []storage.Type{btrfs.Type(), dir.Type(), iscsidirect.Type()}
+	return []storage.Type{
+		btrfs.Type(), cifs.Type(), dir.Type(), glusterfs.Type(), iscsidirect.Type(), nfs.Type(),
+	}
 }

@@ -13,7 +13,12 @@ import (
 
 // gaps are options that are not declared yet, as nothing would act on them.
 func gaps() map[string]string {
-	return map[string]string{"dir.snapshot-as-volume-chain": "snapshots as volumes of their own come with the block types"}
+	const chain = "snapshots as volumes of their own come with the block types"
+	return map[string]string{
+		"cifs.snapshot-as-volume-chain": chain,
+		"dir.snapshot-as-volume-chain":  chain,
+		"nfs.snapshot-as-volume-chain":  chain,
+	}
 }
 
 // TestSpec: what a type declares is what the interface specification has.
