@@ -43,6 +43,17 @@ func TestCeph(t *testing.T) {
 		run  func(*testing.T, *testceph.Cluster)
 	}{
 		{"Managed", managed},
+		{"WrongKey", wrongKey},
+		{"NoPool", noPool},
+		{"Damaged", damaged},
+		{"Strangers", strangers},
+		{"DataPool", dataPool},
+		{"FromSnapshot", fromSnapshot},
+		{"Killed", killed},
+		{"Boots", boots},
+		{"Full", full},
+		{"MonitorStopped", func(t *testing.T, c *testceph.Cluster) { stopped(t, c, "mon") }},
+		{"OSDStopped", func(t *testing.T, c *testceph.Cluster) { slow(t); stopped(t, c, "osd") }},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, c) })
 	}
@@ -84,7 +95,9 @@ func serve(t *testing.T, root string, r run.Runner, secrets map[string]string, o
 	w.ctx = api.WithStreams(t.Context(), api.Streams{Out: io.Discard, Err: w.said})
 	p, err := s.Pool(w.ctx, "it")
 	w.ok(err)
-	w.ok(p.(storage.Configurer).Added(w.ctx, secrets))
+	if secrets == nil || !file.Exists(filepath.Join(root, "etc/pve/priv/ceph/it.keyring")) {
+		w.ok(p.(storage.Configurer).Added(w.ctx, secrets))
+	}
 	return w
 }
 

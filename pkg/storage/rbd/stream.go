@@ -71,7 +71,7 @@ func (p *pool) Import(ctx context.Context, r io.Reader, name string, s storage.S
 			return "", err
 		},
 		Fill: func(ctx context.Context, r io.Reader, name string, size int64) error {
-			return p.fill(ctx, r, name, storage.Filling{Size: size, Zeroed: true, BWLimit: s.BWLimit})
+			return p.fill(ctx, r, name, storage.Filling{Size: size, Zeroed: true})
 		},
 	}.Receive(ctx, r, name, s, rename)
 }
