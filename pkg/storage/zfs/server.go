@@ -17,10 +17,10 @@ import (
 // A server runs programs on a machine that is reached by ssh. The machine must be
 // known: who it is, is asked nobody, and no password is.
 type server struct {
-	next         run.Runner
-	portal       string
-	key          string // the file of the key that lets us in
-	look, change time.Duration
+	way
+	next   run.Runner
+	portal string
+	key    string // the file of the key that lets us in
 }
 
 // host is the server without the port of its portal, and without brackets.
@@ -35,7 +35,7 @@ func (s *server) host() string {
 // there would make of them.
 func (s *server) Run(ctx context.Context, c run.Cmd) error {
 	line := run.Quote(append([]string{c.Path}, c.Args...)...)
-	c.Path = "/usr/bin/ssh"
+	c.Path = s.ssh
 	c.Args = []string{"-o", "BatchMode=yes", "-i", s.key, "root@" + s.host(), line}
 	err := s.next.Run(ctx, c)
 	const unreachable = 255 // what ssh itself ends with

@@ -39,12 +39,22 @@ type Config struct {
 
 // Type describes the type.
 func Type() storage.Type {
+	return typeOf(way{ssh: "/usr/bin/ssh", port: "22", look: lookPatience, change: changePatience})
+}
+
+// A way is how servers are reached.
+type way struct {
+	ssh, port    string        // the program, and where the server listens to it
+	look, change time.Duration // how long an answer may take
+}
+
+func typeOf(w way) storage.Type {
 	return storage.NewType(storage.Type{
 		Name:     "zfs",
 		Contents: []storage.Content{storage.Images},
 		Default:  []storage.Content{storage.Images},
 		Shared:   true,
-	}, open)
+	}, func(c Config, env storage.Env) (storage.Pool, error) { return open(c, env, w) })
 }
 
 // A pool is a dataset of a server, and the target that gives out its disks.
@@ -62,11 +72,10 @@ const (
 	changePatience = 2 * time.Minute
 )
 
-func open(c Config, env storage.Env) (storage.Pool, error) {
+func open(c Config, env storage.Env, w way) (storage.Pool, error) {
 	p := &pool{Env: env, portal: c.Portal, target: c.Target}
 	p.server = server{
-		next: dataset.Planner(env), portal: c.Portal,
-		key: env.Secrets.Path("zfs/" + c.Portal + "_id_rsa"), look: lookPatience, change: changePatience,
+		way: w, next: dataset.Planner(env), portal: c.Portal, key: env.Secrets.Path("zfs/" + c.Portal + "_id_rsa"),
 	}
 	var err error
 	if p.unit, err = newUnit(c, &p.server); err != nil {
@@ -219,7 +228,7 @@ func (p *pool) Has(f storage.Feature, name, snap string) bool {
 
 // Activate checks that the server can be reached: to use it, nothing has to be done.
 func (p *pool) Activate(ctx context.Context) error {
-	if err := storage.Reach(ctx, p.server.host(), "22"); err != nil {
+	if err := storage.Reach(ctx, p.server.host(), p.server.port); err != nil {
 		return fmt.Errorf("storage '%s' is not online: %w", p.ID, err)
 	}
 	return nil
