@@ -134,7 +134,7 @@ func (v Receiver) Receive(ctx context.Context, r io.Reader, name string, s Strea
 	fill := v.Fill
 	if fill == nil {
 		fill = func(ctx context.Context, r io.Reader, name string, size int64) error {
-			return fillVolume(ctx, v.Pool, r, name, size, s.BWLimit)
+			return fillVolume(ctx, v.Pool, r, name, size)
 		}
 	}
 	if err := fill(ctx, r, made, size); err != nil {
@@ -161,7 +161,7 @@ func (v Receiver) choose(ctx context.Context, name, file string, rename bool) (s
 }
 
 // fillVolume fills a raw volume that was just made.
-func fillVolume(ctx context.Context, p Pool, r io.Reader, name string, size int64, limit int) error {
+func fillVolume(ctx context.Context, p Pool, r io.Reader, name string, size int64) error {
 	if a, ok := p.(VolumeActivator); ok {
 		if err := a.ActivateVolume(ctx, name, ""); err != nil {
 			return err
@@ -171,7 +171,7 @@ func fillVolume(ctx context.Context, p Pool, r io.Reader, name string, size int6
 	if err != nil {
 		return err
 	}
-	return FillFile(ctx, r, path, Filling{Size: size, Zeroed: p.Has(FeatureSparse, name, ""), BWLimit: limit})
+	return FillFile(ctx, r, path, Filling{Size: size, Zeroed: p.Has(FeatureSparse, name, "")})
 }
 
 // CommonFormats returns those of the first list that are in the second.

@@ -42,7 +42,7 @@ func ExportRaw(ctx context.Context, w io.Writer, path string, s Stream) error {
 			return err
 		}
 	}
-	return ExportReader(ctx, w, f, Sending{Size: size, Length: size, Pad: 511, Block: block, What: path}, s)
+	return ExportReader(ctx, w, f, Sending{Size: size, Length: size, Pad: 511, Block: block, What: path})
 }
 
 // ExportFile writes a stream with the file at a path as it is, such as an image with the
@@ -57,7 +57,7 @@ func ExportFile(ctx context.Context, w io.Writer, path string, size int64, s Str
 	if err != nil {
 		return err
 	}
-	return ExportReader(ctx, w, f, Sending{Size: size, Length: st.Size(), Block: 4 << 10, What: path}, s)
+	return ExportReader(ctx, w, f, Sending{Size: size, Length: st.Size(), Block: 4 << 10, What: path})
 }
 
 // A Sending says what [ExportReader] writes.
@@ -70,13 +70,13 @@ type Sending struct {
 }
 
 // ExportReader writes a stream that begins with a size.
-func ExportReader(ctx context.Context, w io.Writer, r io.Reader, o Sending, s Stream) error {
+func ExportReader(ctx context.Context, w io.Writer, r io.Reader, o Sending) error {
 	out := newPatientWriter(ctx, w)
 	if err := WriteHeader(out, o.Size); err != nil {
 		return fmt.Errorf("write stream: %w", err)
 	}
 	t := tally{block: o.Block, start: time.Now()}
-	in := io.LimitReader(newPace(ctx, r, s.BWLimit), o.Length)
+	in := io.LimitReader(endingReader{ctx, r}, o.Length)
 	buf := make([]byte, streamBlock)
 	for t.n < o.Length {
 		n, err := io.ReadFull(in, buf[:min(streamBlock, o.Length-t.n)])
@@ -103,6 +103,19 @@ func ExportReader(ctx context.Context, w io.Writer, r io.Reader, o Sending, s St
 	return nil
 }
 
+// endingReader reads until a context ends.
+type endingReader struct {
+	ctx context.Context //nolint:containedctx // an io.Reader has no other way to get one
+	r   io.Reader
+}
+
+func (e endingReader) Read(b []byte) (int, error) {
+	if e.ctx.Err() != nil {
+		return 0, context.Cause(e.ctx)
+	}
+	return e.r.Read(b)
+}
+
 func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
 // A Filling says how [FillFile] fills a file or a block device.
@@ -113,8 +126,7 @@ type Filling struct {
 	// than the volume it holds.
 	Whole bool
 	// Zeroed says that it reads as zeros already: those of the stream are not written.
-	Zeroed  bool
-	BWLimit int // KiB/s
+	Zeroed bool
 }
 
 // FillFile writes what is left of r to a path, which is there. A stream that is shorter
@@ -163,7 +175,7 @@ func Pour(ctx context.Context, w io.WriterAt, r io.Reader, o Filling) (int64, er
 
 // pour copies until the stream ends and returns how much it was.
 func pour(ctx context.Context, f io.WriterAt, r io.Reader, o Filling) (int64, error) {
-	in := newPace(ctx, newPatientReader(ctx, r), o.BWLimit)
+	in := newPatientReader(ctx, r)
 	t := tally{block: 64 << 10, start: time.Now()}
 	buf := make([]byte, streamBlock)
 	for {

@@ -18,7 +18,7 @@ import (
 
 // ExportImage writes a raw+size stream of the disk in an image of another format.
 // qemu-img wants to seek in what it writes, so a qemu-nbd gives the disk out.
-func ExportImage(ctx context.Context, env Env, w io.Writer, path, format string, s Stream) (err error) {
+func ExportImage(ctx context.Context, env Env, w io.Writer, path, format string) (err error) {
 	dir, err := os.MkdirTemp("", "virtsmith-")
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func ExportImage(ctx context.Context, env Env, w io.Writer, path, format string,
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	o := Sending{Size: c.Size(), Length: c.Size(), Block: 64 << 10, What: path}
-	return ExportReader(ctx, w, io.NewSectionReader(c, 0, c.Size()), o, s)
+	return ExportReader(ctx, w, io.NewSectionReader(c, 0, c.Size()), o)
 }
 
 var errServed = errors.New("qemu-nbd has ended")

@@ -96,35 +96,63 @@ func ProgramOutput(ctx context.Context, w io.Writer) io.Writer {
 
 // A pace lets no more than so many bytes through in a second.
 type pace struct {
-	ctx   context.Context //nolint:containedctx // an io.Reader has no other way to get one
-	r     io.Reader
-	rate  int64 // bytes per second
+	ctx   context.Context //nolint:containedctx // readers and writers have no other way to get one
+	rate  int64           // bytes per second
 	n     int64
 	start time.Time
 }
 
-// newPace returns r, slowed down to the given KiB/s where that is not 0. It ends with ctx.
-func newPace(ctx context.Context, r io.Reader, limit int) io.Reader {
-	return &pace{ctx: ctx, r: r, rate: int64(limit) << 10, start: time.Now()}
+func newPace(ctx context.Context, kib int) *pace {
+	return &pace{ctx: ctx, rate: int64(kib) << 10, start: time.Now()}
 }
 
-func (p *pace) Read(b []byte) (int, error) {
-	if p.ctx.Err() != nil {
-		return 0, context.Cause(p.ctx)
-	}
-	if p.rate <= 0 {
-		return p.r.Read(b)
-	}
-	// Pieces of a tenth of a second, so that it goes on evenly.
-	n, err := p.r.Read(b[:min(int64(len(b)), max(p.rate/10, 1))])
+// piece is how much goes at once: that of a tenth of a second, so that it goes on evenly.
+func (p *pace) piece() int64 { return max(p.rate/10, 1) }
+
+// wait waits until it is time for what comes after n more bytes.
+func (p *pace) wait(n int) error {
 	p.n += int64(n)
 	due := p.start.Add(time.Duration(float64(p.n) / float64(p.rate) * float64(time.Second)))
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return n, err
+		return nil
 	case <-p.ctx.Done():
-		return 0, context.Cause(p.ctx)
+		return context.Cause(p.ctx)
 	}
+}
+
+type slowReader struct {
+	*pace
+	r io.Reader
+}
+
+func (s slowReader) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b[:min(int64(len(b)), s.piece())])
+	if e := s.wait(n); e != nil {
+		return n, e
+	}
+	return n, err
+}
+
+type slowWriter struct {
+	*pace
+	w io.Writer
+}
+
+func (s slowWriter) Write(b []byte) (int, error) {
+	done := 0
+	for len(b) > 0 {
+		n, err := s.w.Write(b[:min(int64(len(b)), s.piece())])
+		done += n
+		if err == nil {
+			err = s.wait(n)
+		}
+		if err != nil {
+			return done, err
+		}
+		b = b[n:]
+	}
+	return done, nil
 }

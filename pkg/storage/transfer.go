@@ -56,6 +56,10 @@ func (s *Service) Export(ctx context.Context, w io.Writer, v id.Volume, st Strea
 		d, _ := s.Lookup(ctx, v.Storage)
 		return NoExport(d.Type, st.Format)
 	}
+	if st.BWLimit > 0 {
+		w = slowWriter{newPace(ctx, st.BWLimit), w}
+		st.BWLimit = 0 // the types need not see to it
+	}
 	return exist(e.Export(ctx, w, v.Name, st), v)
 }
 
@@ -70,6 +74,10 @@ func (s *Service) Import(ctx context.Context, r io.Reader, v id.Volume, st Strea
 	if !ok {
 		d, _ := s.Lookup(ctx, v.Storage)
 		return id.Volume{}, NoImport(d.Type, st.Format)
+	}
+	if st.BWLimit > 0 {
+		r = slowReader{newPace(ctx, st.BWLimit), r}
+		st.BWLimit = 0
 	}
 	name, err := i.Import(ctx, r, v.Name, st, rename)
 	if err != nil {
@@ -101,12 +109,14 @@ func (s *Service) Transfer(ctx context.Context, t Transfer) (id.Volume, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r, w := io.Pipe()
+	out := t.Stream
 	sent := make(chan error, 1)
 	go func() {
-		err := s.Export(ctx, w, t.From, t.Stream)
+		err := s.Export(ctx, w, t.From, out)
 		_ = w.CloseWithError(err) // the receiver sees why the stream ends
 		sent <- err
 	}()
+	t.Stream.BWLimit = 0 // one brake is enough
 	made, err := s.Import(ctx, r, t.To, t.Stream, t.Rename)
 	if err != nil {
 		cancel(err)

@@ -66,7 +66,7 @@ func (p *pool) CanRollback(ctx context.Context, name, snap string) error {
 // has fails unless a volume has a state.
 func has(ctx context.Context, name, subvol, snap string) error {
 	if plan.From(ctx) == nil && !isSubvolume(subvol+"@"+snap) {
-		return storage.Told(fmt.Sprintf("snapshot '%s' of '%s' does not exist", snap, name), storage.ErrNotExist)
+		return fmt.Errorf("snapshot '%s' of '%s' does not exist", snap, name)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (t *Tree) Export(ctx context.Context, w io.Writer, name string, s storage.S
 		}
 		return storage.ExportFile(ctx, w, path, info.Size, s)
 	}
-	return storage.ExportImage(ctx, t.Env, w, path, n.Format, s)
+	return storage.ExportImage(ctx, t.Env, w, path, n.Format)
 }
 
 // ExportFolder writes a tar+size stream of a folder, which has no size to announce.

@@ -39,9 +39,7 @@ func (t *Tree) Import(ctx context.Context, r io.Reader, name string, s storage.S
 	if err := CheckStream(t.Type, n, s); err != nil {
 		return "", err
 	}
-	v := storage.Receiver{Pool: t, Taken: t.taken, Fill: func(ctx context.Context, r io.Reader, name string, size int64) error {
-		return t.fill(ctx, r, name, size, s)
-	}}
+	v := storage.Receiver{Pool: t, Taken: t.taken, Fill: t.fill}
 	return v.Receive(ctx, r, name, s, rename)
 }
 
@@ -74,7 +72,7 @@ func (t *Tree) taken(ctx context.Context, name string) (string, error) {
 }
 
 // fill puts the data of a stream into a new volume.
-func (t *Tree) fill(ctx context.Context, r io.Reader, name string, size int64, s storage.Stream) error {
+func (t *Tree) fill(ctx context.Context, r io.Reader, name string, size int64) error {
 	n, path, err := t.find(name)
 	if err != nil {
 		return err
@@ -83,9 +81,9 @@ func (t *Tree) fill(ctx context.Context, r io.Reader, name string, size int64, s
 	case "subvol":
 		return ImportFolder(ctx, t.Env, r, path)
 	case "raw":
-		return storage.FillFile(ctx, r, path, storage.Filling{Size: size, Zeroed: true, BWLimit: s.BWLimit})
+		return storage.FillFile(ctx, r, path, storage.Filling{Size: size, Zeroed: true})
 	}
-	if err := storage.FillFile(ctx, r, path, storage.Filling{Size: size, Whole: true, BWLimit: s.BWLimit}); err != nil {
+	if err := storage.FillFile(ctx, r, path, storage.Filling{Size: size, Whole: true}); err != nil {
 		return err
 	}
 	return t.checkReceived(ctx, n, path, size)

@@ -75,7 +75,7 @@ func (p *pool) send(ctx context.Context, w io.Writer, n storage.Name, s storage.
 		_ = in.CloseWithError(err) // what reads it sees why it ends
 		sent <- err
 	}()
-	_, err := io.Copy(w, storage.Pace(ctx, r, s.BWLimit))
+	_, err := io.Copy(w, r)
 	if err != nil {
 		cancel(err)
 		_ = r.CloseWithError(err)
