@@ -70,6 +70,7 @@ func kinds() []struct {
 		{"failed to find logical volume", ErrMissing},
 		{"cannot find logical volume", ErrMissing},
 		{"one or more specified logical volume(s) not found", ErrMissing},
+		{"not found in volume group", ErrMissing},
 		{"already exists in volume group", ErrExists},
 		{" in use.", ErrInUse},
 		{"is used by another device", ErrInUse},

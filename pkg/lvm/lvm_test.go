@@ -91,6 +91,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{"no group", "  Volume group \"nosuch\" not found\n  Cannot process volume group nosuch\n", lvm.ErrMissing},
 		{"no volume", "  Failed to find logical volume \"vg/nix\"\n", lvm.ErrMissing},
+		{"no origin", "  Snapshot origin LV snap_a not found in Volume group vg.\n", lvm.ErrMissing},
 		{"open", "  Logical volume vg/b in use.\n", lvm.ErrInUse},
 		{"group with open volumes", "  Can't deactivate volume group \"vg\" with 1 open logical volume(s)\n", lvm.ErrInUse},
 		{"taken", "  Logical Volume \"b\" already exists in volume group \"vg\"\n", lvm.ErrExists},

@@ -187,9 +187,20 @@ func (s *Service) open(d Definition) (Pool, error) {
 		Guests:     s.o.Guests,
 		Root:       s.o.Root,
 		Secrets:    s.o.Secrets,
+		Place:      s.place,
 		Volume:     s.ready,
 		Probe:      s.o.Probe,
 	})
+}
+
+// place tells where a volume would lie, and on which type of storage.
+func (s *Service) place(ctx context.Context, v id.Volume) (kind, path string, err error) {
+	d, err := s.Lookup(ctx, v.Storage)
+	if err != nil {
+		return "", "", err
+	}
+	path, err = s.Path(ctx, v, "")
+	return d.Type, path, err
 }
 
 // ready makes a volume ready for a storage that lies on it.

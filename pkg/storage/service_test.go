@@ -62,9 +62,9 @@ dir: gone
 	path ${ROOT}/srv/gone
 	mkdir 0
 
-lvm: vg
-	vgname pve
-	content images
+pbs: later
+	server pbs.example.org
+	datastore one
 `
 
 func TestLookups(t *testing.T) {
@@ -85,7 +85,7 @@ func TestLookups(t *testing.T) {
 		{"other node", alloc("far"), "storage 'far' is not available on node 'pve1'"},
 		{"not mounted", alloc("usb"), "unable to activate storage 'usb' - directory is expected to be a mount point but is not mounted: '" + root + "/srv/usb'"},
 		{"not there", alloc("gone"), "unable to activate storage 'gone' - directory '" + root + "/srv/gone' does not exist or is unreachable"},
-		{"type of later", alloc("vg"), "storage 'vg' is of type 'lvm', which cannot be used yet"},
+		{"type of later", alloc("later"), "storage 'later' is of type 'pbs', which cannot be used yet"},
 		{"content", func(ctx context.Context) error { return s.CheckContent(ctx, "isos", storage.Images) }, "storage 'isos' does not support vm images"},
 		{"other content", func(ctx context.Context) error { return s.CheckContent(ctx, "isos", storage.Rootdir) }, "storage 'isos' does not support container directories"},
 		{"name", func(ctx context.Context) error {
@@ -123,8 +123,7 @@ func TestLocalIsThere(t *testing.T) {
 	}
 }
 
-// TestBrokenConfig has the messages of the transcripts of a damaged storage.cfg, less
-// those on content, where upstream names another than the one at fault.
+// TestBrokenConfig has the messages of the transcripts of a damaged storage.cfg.
 func TestBrokenConfig(t *testing.T) {
 	text := "dir: local\n\tpath /var/lib/vz\n\tcontent iso,backup\n\tbogus 1\n\nfloppy: a\n\tpath /a\n\ndir: nopath\n\tcontent iso\n\n" +
 		"dir: 1bad\n\tpath /x\n\n stray line\ndir: twice\n\tdisable\n\tpath /srv/one\n\tpath /srv/two\n\n" +
@@ -137,11 +136,13 @@ func TestBrokenConfig(t *testing.T) {
 		"file storage.cfg line 12 (skip section '1bad'): storage ID '1bad' contains illegal characters",
 		"file storage.cfg line 15 - ignore config line:  stray line",
 		"file storage.cfg line 19 (section 'twice') - unable to parse value of 'path': duplicate attribute",
+		"storage does not support content type 'iso'",
+		"file storage.cfg line 28 (skip section 'badcontent'): storage does not support content type 'none'",
 	}
 	if diff := cmp.Diff(want, c.Warnings); diff != "" {
 		t.Error(diff)
 	}
-	if d, ok := c.Lookup("badcontent"); !ok || !d.Disabled || !d.Has(storage.ISO) {
+	if d, ok := c.Lookup("badcontent"); ok {
 		t.Errorf("%+v", d)
 	}
 	if d, ok := c.Lookup("twice"); !ok || !d.Disabled || d.Options["path"] != "/srv/three" {

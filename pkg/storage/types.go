@@ -73,6 +73,8 @@ type Env struct {
 	Root string
 	// Secrets keeps what storage.cfg must not show.
 	Secrets Secrets
+	// Place tells of which type the storage of a volume is, and where the volume would lie.
+	Place func(ctx context.Context, v id.Volume) (kind, path string, err error)
 	// Volume makes a volume of another storage ready and returns its path. It is how one
 	// storage lies on another.
 	Volume func(ctx context.Context, v id.Volume) (string, error)

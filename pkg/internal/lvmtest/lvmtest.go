@@ -181,3 +181,34 @@ func Read(t testing.TB, device string, at, length int64) string {
 	}
 	return string(b)
 }
+
+// OK fails the test at once when there is an error.
+func (w *World) OK(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, w.Said)
+	}
+}
+
+// variable says to a test program that it is to work until it is killed.
+const variable = "VIRTSMITH_TEST_ENDLESS"
+
+// Endless reports whether the test runs in a program that [Killed] kills.
+func Endless() bool { return os.Getenv(variable) == "1" }
+
+// Killed runs the test of the given name in a process of its own, in which [Endless] holds, and
+// kills it after some time, so many times. After each it calls check.
+func Killed(t *testing.T, name string, times int, check func()) {
+	t.Helper()
+	for i := range times {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1500+i*731)*time.Millisecond)
+		c := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+name+"$") // killed with SIGKILL
+		c.Env = append(os.Environ(), variable+"=1")
+		out, err := c.CombinedOutput()
+		cancel()
+		if err == nil || ctx.Err() == nil {
+			t.Fatalf("ended by itself: %v\n%s", err, out)
+		}
+		check()
+	}
+}

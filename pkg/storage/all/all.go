@@ -8,12 +8,17 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/storage/dir"
 	"github.com/virtsmith/virtsmith/pkg/storage/glusterfs"
 	"github.com/virtsmith/virtsmith/pkg/storage/iscsidirect"
+	"github.com/virtsmith/virtsmith/pkg/storage/lvm"
+	"github.com/virtsmith/virtsmith/pkg/storage/lvmthin"
 	"github.com/virtsmith/virtsmith/pkg/storage/nfs"
+	"github.com/virtsmith/virtsmith/pkg/storage/zfs"
+	"github.com/virtsmith/virtsmith/pkg/storage/zfspool"
 )
 
 // Types returns the types, for [storage.Options].
 func Types() []storage.Type {
 	return []storage.Type{
-		btrfs.Type(), cifs.Type(), dir.Type(), glusterfs.Type(), iscsidirect.Type(), nfs.Type(),
+		btrfs.Type(), cifs.Type(), dir.Type(), glusterfs.Type(), iscsidirect.Type(), lvm.Type(), lvmthin.Type(), nfs.Type(),
+		zfs.Type(), zfspool.Type(),
 	}
 }

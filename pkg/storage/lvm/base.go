@@ -22,6 +22,14 @@ func (p *pool) Added(ctx context.Context, _ map[string]string) error {
 	if p.base == nil {
 		return nil
 	}
+	kind, path, err := p.Place(ctx, *p.base)
+	if kind == "" {
+		return fmt.Errorf("base storage ID '%s' does not exist", p.base.Storage)
+	}
+	// A volume group needs a block device below it.
+	if err != nil || !strings.HasPrefix(path, "/dev/") {
+		return storage.Told(fmt.Sprintf("unsupported base type '%s'", kind), err)
+	}
 	if plan.From(ctx) != nil {
 		plan.From(ctx).Stepf("make volume group %s on %s, unless it is there", p.VG, p.base)
 		return nil

@@ -67,6 +67,17 @@ func (p *pool) Blockdev(name string) (map[string]any, error) {
 	return map[string]any{"driver": "host_device", "filename": path}, err
 }
 
+// Image returns how qemu-img is told of a volume. Targets are written to at once: what the
+// host keeps back is lost, without a word, when the pool has become full meanwhile.
+func (p *pool) Image(_ context.Context, name, snap string, target bool) (storage.Image, error) {
+	path, err := p.Path(name, snap)
+	img := storage.Image{Path: path, Format: "raw"}
+	if target {
+		img.Cache = "none"
+	}
+	return img, err
+}
+
 // volume returns the logical volume of a volume or of a state of it.
 func volume(name, snap string) string {
 	if snap == "" {
@@ -386,4 +397,5 @@ var (
 	_ storage.Renamer         = (*pool)(nil)
 	_ storage.VolumeActivator = (*pool)(nil)
 	_ storage.Attacher        = (*pool)(nil)
+	_ storage.Imager          = (*pool)(nil)
 )
