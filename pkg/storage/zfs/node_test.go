@@ -116,7 +116,9 @@ func (r *remote) section(dataset string) []string {
 }
 
 // patientType is the type for a machine on which a program takes ten seconds to start.
-func patientType() storage.Type { return zfs.TypeWith("/usr/bin/ssh", "22", 2*time.Minute, 10*time.Minute) }
+func patientType() storage.Type {
+	return zfs.TypeWith("/usr/bin/ssh", "22", 2*time.Minute, 10*time.Minute)
+}
 
 // TestContract runs everything over ssh against LIO. Each change takes several starts of
 // targetcli, so there are few rounds of each.
