@@ -45,6 +45,9 @@ type Sections struct {
 type Section struct {
 	Type, ID string
 	Values   schema.Params // arrays are joined by [schema.Join]
+	// Order has the names of the values as the file has them, where the type is not
+	// declared: it is written again as it was.
+	Order []string
 }
 
 // A SectionDoc is the content of a file made of sections.
@@ -311,6 +314,8 @@ func (r *sectionReader) set(key, value string) error {
 	if r.known == nil {
 		if twice {
 			value = schema.Join([]string{old, value})
+		} else {
+			r.in.Order = append(r.in.Order, key)
 		}
 		r.in.Values[key] = value
 		return nil
@@ -412,6 +417,9 @@ func (c *Sections) Print(d *SectionDoc) ([]byte, error) {
 
 // order returns the properties of a section as they are written.
 func (c *Sections) order(t *SectionType, s *Section) []string {
+	if t == nil && len(s.Order) == len(s.Values) {
+		return s.Order
+	}
 	names := slices.Sorted(maps.Keys(s.Values))
 	var required []string
 	if t != nil {

@@ -19,6 +19,8 @@ type Definition struct {
 	Nodes    []id.Node // where it is available; none means everywhere
 	Disabled bool
 	Shared   bool
+
+	order []string // of the options of a type that is not known, as the file has them
 }
 
 // Has tells whether the storage is used for a content.
@@ -58,7 +60,7 @@ func Parse(types []Type, name, text string) *Config {
 	doc := sections.Parse(name, []byte(text), warn)
 	c.Digest, c.damaged = doc.Digest, len(c.Warnings) > 0
 	for _, s := range doc.Sections {
-		d := Definition{ID: id.Storage(s.ID), Type: s.Type, Options: s.Values}
+		d := Definition{ID: id.Storage(s.ID), Type: s.Type, Options: s.Values, order: s.Order}
 		t, _ := find(types, s.Type)
 		_ = d.settle(t, func(string) {}) // it was told already
 		c.Storages = append(c.Storages, d)

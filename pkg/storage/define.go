@@ -264,7 +264,7 @@ func (s *Service) file() string { return filepath.Join(s.o.Root, "etc/pve/storag
 func (s *Service) save(ctx context.Context, c *Config) error {
 	doc := &config.SectionDoc{}
 	for _, d := range c.Storages {
-		doc.Sections = append(doc.Sections, &config.Section{Type: d.Type, ID: string(d.ID), Values: d.Options})
+		doc.Sections = append(doc.Sections, &config.Section{Type: d.Type, ID: string(d.ID), Values: d.Options, Order: d.order})
 	}
 	text, err := Sections(s.kinds()).Print(doc)
 	if err != nil {

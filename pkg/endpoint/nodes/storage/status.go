@@ -96,11 +96,11 @@ func (s *Service) statuses(ctx context.Context, req statusesRequest) ([]line, er
 // wants tells whether a storage is asked for, on a node.
 func (r statusesRequest) wants(d storage.Definition, node id.Node) bool {
 	switch {
-	case r.Storage != nil && d.ID != *r.Storage, !d.On(node):
+	case r.Storage != nil && d.ID != *r.Storage:
 		return false
-	case r.Enabled != nil && *r.Enabled && d.Disabled:
+	case r.Enabled != nil && *r.Enabled && (d.Disabled || !d.On(node)):
 		return false
-	case r.Target != nil && *r.Target != node && (!d.Shared || !d.On(*r.Target)):
+	case r.Target != nil && *r.Target != node && (!d.Shared || !d.On(node) || !d.On(*r.Target)):
 		return false
 	case r.Content == nil:
 		return true
