@@ -100,6 +100,9 @@ func (m *Mirrors) start(ctx context.Context, src Source, to Target, made id.Volu
 	if err != nil {
 		return err
 	}
+	if err := m.trim(ctx, "drive-"+src.Drive.Key(), made, nodes); err != nil {
+		return err
+	}
 	job := mirrorJob{id: jobOf(src.Drive.Key()), target: fmt.Sprint(nodes["node-name"])}
 	if err := m.reap(ctx, job.id, doc.Values); err != nil {
 		return err
@@ -161,6 +164,28 @@ func (m *Mirrors) blockNodes(ctx context.Context) ([]blockNode, error) {
 	var nodes []blockNode
 	err := m.call(ctx, "query-named-block-nodes", map[string]any{"flat": true}, &nodes)
 	return nodes, err
+}
+
+// trim lets QEMU see no more of a device than what is copied: it does not replace a disk by
+// one of another size, and a device, which is made of larger pieces, cannot be cut.
+func (m *Mirrors) trim(ctx context.Context, source string, made id.Volume, target map[string]any) error {
+	below, ok := target["file"].(map[string]any)
+	if !ok || target["driver"] != "raw" || below["driver"] != "host_device" {
+		return nil
+	}
+	info, err := m.s.Storage.Info(ctx, made)
+	if err != nil {
+		return err
+	}
+	nodes, err := m.blockNodes(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(nodes, func(n blockNode) bool { return n.Name == source })
+	if i >= 0 && nodes[i].Image.Size > 0 && nodes[i].Image.Size < info.Size {
+		target["size"] = nodes[i].Image.Size
+	}
+	return nil
 }
 
 // fit makes a target exactly as large as what is copied: volumes are made in whole KiB,

@@ -91,10 +91,12 @@ func (s *Service) grow(ctx context.Context, o Resize, d qemu.Drive) (int64, erro
 	if err := s.Storage.Resize(ctx, v, whole, running); err != nil {
 		return 0, err
 	}
-	if !running {
-		return size, nil
+	if running {
+		if err := s.growRunning(ctx, o, whole); err != nil {
+			return 0, err
+		}
 	}
-	return size, s.growRunning(ctx, o, whole)
+	return max(size, s.sizeOf(ctx, v, size)), nil // some storages round up further
 }
 
 // growRunning tells QEMU the new size.
