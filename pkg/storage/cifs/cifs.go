@@ -74,6 +74,7 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 		},
 		Check: func(ctx context.Context) error { return answers(ctx, c.Server, port(c.Options)) },
 		Hint:  hint,
+		Cache: "writethrough", // without a cache at all it can only be used by an option of the mount
 	})
 	p.Options = options(c, p.credentials())
 	return p, nil

@@ -41,7 +41,8 @@ func Type() storage.Type {
 	}, open)
 }
 
-// A pool is a volume of Gluster.
+// A pool is a volume of Gluster. qemu-img uses the mount: each time QEMU's own client
+// closes a volume it waits for ten seconds.
 type pool struct {
 	*mount.Pool
 	config  Config
@@ -66,6 +67,7 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 		},
 		Check: p.choose,
 		Hint:  hint,
+		Cache: "writethrough",
 	})
 	return p, nil
 }
@@ -155,10 +157,4 @@ func (p *pool) Blockdev(name string) (map[string]any, error) {
 		}
 	}
 	return map[string]any{"driver": "gluster", "volume": p.config.Volume, "path": inside(n), "server": servers}, nil
-}
-
-// Image returns how qemu-img reads and writes an image: through the mount. Each time
-// the client of QEMU closes a volume it waits for ten seconds.
-func (p *pool) Image(_ context.Context, name, snap string, _ bool) (storage.Image, error) {
-	return storage.PlainImage(p.Pool, name, snap)
 }

@@ -76,8 +76,8 @@ func TestBlockdev(t *testing.T) {
 
 // TestImage: qemu-img goes through the mount, where opening and closing is quick.
 func TestImage(t *testing.T) {
-	got, err := pool(t, "\tserver a\n").(storage.Imager).Image(t.Context(), "100/vm-100-disk-0.qcow2", "snap", false)
-	want := storage.Image{Path: "/mnt/pve/gl/images/100/vm-100-disk-0.qcow2", Format: "qcow2", Snapshot: "snap"}
+	got, err := pool(t, "\tserver a\n").(storage.Imager).Image(t.Context(), "100/vm-100-disk-0.qcow2", "snap", true)
+	want := storage.Image{Path: "/mnt/pve/gl/images/100/vm-100-disk-0.qcow2", Format: "qcow2", Snapshot: "snap", Cache: "writethrough"}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}

@@ -24,12 +24,12 @@ func Child(args []string) int {
 	if r.began.IsZero() {
 		return 2 // it was not given one
 	}
-	go leave(args[0])
-	st, err := storage.FileSystem(args[0])
-	r.st, r.ended = st, time.Now()
-	if err != nil {
-		r.errno = syscall.EIO
-		_ = errors.As(err, &r.errno)
+	answered := make(chan record, 1)
+	go func() { answered <- r.of(args[0]) }()
+	select {
+	case r = <-answered:
+	case <-unmounted(args[0]):
+		return 1
 	}
 	if err := writeRecord(f, r); err != nil {
 		return 1
@@ -37,21 +37,37 @@ func Child(args []string) int {
 	return 0
 }
 
-// leaveEvery is how often a child that waits looks whether anybody can want its answer.
-const leaveEvery = 10 * time.Second
+// of completes a record with the answer of a file system.
+func (r record) of(path string) record {
+	st, err := storage.FileSystem(path)
+	r.st, r.ended = st, time.Now()
+	if err != nil {
+		r.errno = syscall.EIO
+		_ = errors.As(err, &r.errno)
+	}
+	return r
+}
 
-// leave ends the process when what it waits for is mounted no more. Most file systems
-// let go of a process that ends; where they do not, it stays until they answer.
-func leave(path string) {
+// lookEvery is how often a child that waits looks whether anybody can want its answer.
+const lookEvery = 10 * time.Second
+
+// unmounted tells when a path is a mount point no more; nothing where it was none. Most
+// file systems let go of a process that ends while it waits for them; where they do not,
+// it stays until they answer.
+func unmounted(path string) <-chan struct{} {
 	mounted := func() bool {
 		table, err := Table()
 		return err != nil || slices.ContainsFunc(table, func(e Entry) bool { return e.Point == path })
 	}
 	if !mounted() {
-		return // it lies below a mount point, or is a link
+		return nil // it lies below a mount point, or is a link
 	}
-	for mounted() {
-		time.Sleep(leaveEvery)
-	}
-	os.Exit(1)
+	gone := make(chan struct{})
+	go func() {
+		for mounted() {
+			time.Sleep(lookEvery)
+		}
+		close(gone)
+	}()
+	return gone
 }

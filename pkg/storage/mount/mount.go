@@ -33,11 +33,17 @@ type Source struct {
 	Type    string   // as mount -t takes it
 	Device  string   // what mount is told to mount
 	Options []string // each after a -o of its own
+	// Command mounts it, where that is not for mount with what is above. It may be nil.
+	Command func() (run.Cmd, error)
 	// Is tells whether something that is mounted is this.
 	Is func(Entry) bool
 	// Check fails, in bounded time, unless the server is there. It is asked before
 	// mounting, which is less patient with what can be known before. It may be nil.
 	Check func(ctx context.Context) error
+	// Cache is how qemu-img writes to images, as its -t has it. It does not look at what
+	// closing a file returns, which is when clients that keep data back tell that the
+	// server was full.
+	Cache string
 	// Hint says more of why mounting failed; empty where it knows nothing. It may be nil.
 	Hint func(said string) string
 }
@@ -167,13 +173,20 @@ func (p *Pool) mount(ctx context.Context) error {
 	for _, o := range p.Options {
 		args = append(args, "-o", o)
 	}
-	if err := p.run(ctx, run.Command("mount", args...)); err != nil {
+	c := run.Command("mount", args...)
+	if p.Command != nil {
+		var err error
+		if c, err = p.Command(); err != nil {
+			return p.unable(err)
+		}
+	}
+	if err := p.run(ctx, c); err != nil {
 		return p.unable(fmt.Errorf("mount error: %w%s", err, p.hint(err)))
 	}
 	if mounted, err := p.Mounted(ctx); err != nil {
 		return err
 	} else if !mounted {
-		return p.unable(fmt.Errorf("mount error: '%s' is not mounted although %s succeeded", p.Root, "mount"))
+		return p.unable(fmt.Errorf("mount error: '%s' is not mounted although %s succeeded", p.Root, c.Name()))
 	}
 	return nil
 }
@@ -223,6 +236,15 @@ func (p *Pool) Status(ctx context.Context) (storage.Status, error) {
 		return storage.Status{}, fmt.Errorf("storage '%s' is not mounted on '%s'", p.ID, p.Root)
 	}
 	return p.Tree.Status(ctx)
+}
+
+// Image returns how qemu-img reads and writes an image.
+func (p *Pool) Image(_ context.Context, name, snap string, target bool) (storage.Image, error) {
+	img, err := storage.PlainImage(&p.Tree, name, snap)
+	if target {
+		img.Cache = p.Cache
+	}
+	return img, err
 }
 
 // run runs a program that may hang in the kernel, and leaves it behind when it does.

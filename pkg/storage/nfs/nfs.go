@@ -48,7 +48,8 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 		Is: func(e mount.Entry) bool {
 			return strings.HasPrefix(e.Type, "nfs") && strings.TrimRight(e.Device, "/") == strings.TrimRight(device, "/")
 		},
-		Hint: hint,
+		Hint:  hint,
+		Cache: "none", // each write is the server's before it is done
 	}
 	if c.Options != nil && *c.Options != "" {
 		s.Options = []string{*c.Options}

@@ -76,19 +76,15 @@ func contract(t *testing.T, version string, formats ...string) {
 	testnode.Need(t, "nfs")
 	big, small := t.TempDir(), disk(t, 60)
 	testnode.NFS(t, big, small)
-	storagetest.Run(t, storagetest.Options{
-		Type: nfs.Type(),
-		Section: func(t *testing.T) []string {
-			dir, err := os.MkdirTemp(big, "export")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = os.RemoveAll(dir) })
-			return section(t, dir, "vers="+version)
-		},
-		Small:   func(t *testing.T) []string { return section(t, small, "vers="+version) },
-		Formats: formats,
-	})
+	// Mounting takes seconds in the node: it is done once.
+	once := func(dir string) func(*testing.T) []string {
+		lines := section(t, dir, "vers="+version)
+		return func(t *testing.T) []string {
+			t.Cleanup(func() { _ = os.RemoveAll(dir + "/images") })
+			return lines
+		}
+	}
+	storagetest.Run(t, storagetest.Options{Type: nfs.Type(), Section: once(big), Small: once(small), Formats: formats})
 }
 
 func TestContract(t *testing.T) {
@@ -246,6 +242,14 @@ func TestReadOnlyExport(t *testing.T) {
 	n := newNAS(t, "vers=4.2,ro")
 	if err := n.Activate(n.ctx, "nas"); err == nil || !strings.Contains(err.Error(), "read-only file system") {
 		t.Errorf("without its folder: %v", err)
+	}
+	// The client remembers for a while what was not there.
+	p, err := n.Pool(n.ctx, "nas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Deactivate(n.ctx); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.MkdirAll(n.export+"/images/100", 0o755); err != nil {
 		t.Fatal(err)
