@@ -18,7 +18,16 @@ import (
 
 // ExportImage writes a raw+size stream of the disk in an image of another format.
 // qemu-img wants to seek in what it writes, so a qemu-nbd gives the disk out.
-func ExportImage(ctx context.Context, env Env, w io.Writer, path, format string) (err error) {
+func ExportImage(ctx context.Context, env Env, w io.Writer, path, format string) error {
+	return ExportDisk(ctx, env, w, Image{Path: path, Format: format})
+}
+
+// ExportDisk is [ExportImage] of what only driver options can name.
+func ExportDisk(ctx context.Context, env Env, w io.Writer, img Image) error {
+	path, args := img.Path, []string{"-r", "-f", img.Format}
+	if img.Options {
+		args = []string{"-r", "--image-opts"}
+	}
 	dir, err := os.MkdirTemp("", "virtsmith-")
 	if err != nil {
 		return err
@@ -29,7 +38,7 @@ func ExportImage(ctx context.Context, env Env, w io.Writer, path, format string)
 	served := make(chan error, 1)
 	go func() {
 		err := env.Runner.Run(ctx, run.Cmd{
-			Path: "qemu-nbd", Args: []string{"-r", "-f", format, "-k", socket, path}, Env: []string{"LC_ALL=C"},
+			Path: "qemu-nbd", Args: append(args, "-k", socket, path), Env: []string{"LC_ALL=C"},
 			Stderr: api.StreamsOf(ctx).Err, ReadOnly: true,
 		})
 		cancel(fmt.Errorf("read %s: %w", path, cmp.Or(err, errServed)))

@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os/exec"
@@ -145,6 +146,14 @@ func filled(t *testing.T, o Options) {
 		w.image("create", "-f", format, to, strconv.FormatInt(first.Size, 10))
 		w.ok(w.Convert(w.ctx, v.String(), to, storage.ConvertOptions{Zeroed: true}))
 		w.image("compare", "-f", "raw", "-F", format, source, to)
+	}
+	if formats, err := w.ExportFormats(w.ctx, v, storage.Stream{}); err != nil || !slices.Equal(formats, []string{"raw+size"}) {
+		t.Errorf("%s can be written as %q, %v", v, formats, err)
+	}
+	var stream bytes.Buffer
+	w.ok(w.Export(w.ctx, &stream, v, storage.Stream{Format: "raw+size"}))
+	if size, err := storage.ReadHeader(&stream); err != nil || size != first.Size || !bytes.Equal(stream.Bytes(), read(t, source)) {
+		t.Errorf("the stream of %s says %d bytes and has %d, %v", v, size, stream.Len(), err)
 	}
 	next := w.volume(second)
 	w.ok(w.Convert(w.ctx, v.String(), next.String(), storage.ConvertOptions{}))
