@@ -210,6 +210,32 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestHalfMade: a volume whose making was killed has no disk yet. It is listed and removed,
+// and keeps its number.
+func TestHalfMade(t *testing.T) {
+	w := begin(t)
+	w.ok(w.Activate(w.ctx, "it"))
+	w.ok(os.MkdirAll(filepath.Join(w.path, "images/100"), 0o755))
+	if out, err := exec.CommandContext(t.Context(), "btrfs", "subvolume", "create", filepath.Join(w.path, "images/100/vm-100-disk-0")).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	list, err := w.List(w.ctx, "it", storage.Filter{Content: []storage.Content{storage.Images}})
+	w.ok(err)
+	want := []storage.Volume{{Name: "100/vm-100-disk-0.raw", Content: storage.Images, Format: "raw", Guest: 100}}
+	if diff := cmp.Diff(want, list); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+	for _, format := range []string{"raw", "qcow2"} {
+		if v := w.alloc(format, 1024); v.Name == want[0].Name || strings.HasPrefix(v.Name, "100/vm-100-disk-0.") {
+			t.Errorf("%s has the number of another", v)
+		}
+	}
+	w.ok(w.Free(w.ctx, id.Volume{Storage: "it", Name: want[0].Name}))
+	if diff := cmp.Diff([]string{"100/vm-100-disk-1", "100/vm-100-disk-2.qcow2"}, w.left()); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
 // TestOrphans: states whose volume was killed while it moved are found and removed.
 func TestOrphans(t *testing.T) {
 	w := begin(t)

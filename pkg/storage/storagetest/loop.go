@@ -11,7 +11,7 @@ import (
 
 // Loop makes a file system in a file of the given size, with the program and arguments
 // of mkfs, mounts it and returns its folder. It skips the test where that is not possible.
-func Loop(t *testing.T, mib int64, mkfs ...string) string {
+func Loop(t testing.TB, mib int64, mkfs ...string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount")
