@@ -189,8 +189,9 @@ func (c *Cluster) FS() {
 	c.do("ceph", "fs", "new", "cephfs", "cephfs_metadata", "cephfs_data")
 	c.do("ceph", "auth", "get-or-create", "mds.m", "mon", "profile mds", "osd", "allow *", "mds", "allow *", "-o", c.Dir+"/mds.keyring")
 	c.daemon("mds", "ceph-mds", "-i", "m")
+	// Without an answer of the manager, the file system would be of no size.
 	for range 100 {
-		if strings.Contains(c.do("ceph", "mds", "stat"), "up:active") {
+		if strings.Contains(c.do("ceph", "mds", "stat"), "up:active") && !strings.Contains(c.do("ceph", "df", "--format", "json"), `"max_avail":0}`) {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)

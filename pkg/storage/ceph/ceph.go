@@ -203,19 +203,28 @@ func (p Patience) Options() []string {
 	}
 }
 
+// usual is where Ceph's programs look for a configuration.
+const usual = "/etc/ceph/ceph.conf"
+
 // Args returns the arguments that say to Ceph's programs where the cluster is and who we
 // are.
 func (a *Access) Args() []string {
 	var args []string
 	if c := a.Config(); c != "" {
 		args = append(args, "-c", c)
+	} else if !file.Exists(usual) {
+		args = append(args, "-c", os.DevNull) // ceph does not start without any
 	}
 	if !a.Managed() {
 		args = append(args, "-m", a.Hosts(","))
 	}
 	args = append(args, "--auth_supported", a.Auth(), "-n", "client."+a.User)
 	if key := a.Key(); key != "" {
-		args = append(args, "--keyring", key)
+		form := "--keyring"
+		if a.kind == CephFS {
+			form = "--keyfile"
+		}
+		args = append(args, form, key)
 	}
 	return args
 }

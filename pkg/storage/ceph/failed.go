@@ -14,6 +14,7 @@ import (
 // What Ceph's programs end with.
 const (
 	codeMissing  = 2
+	codeDenied   = 13
 	codeBusy     = 16
 	codeExists   = 17
 	codeTimedOut = 110
@@ -56,6 +57,20 @@ func Said(err error) string {
 	return last
 }
 
+// refused tells that the monitors do not let us in. Where it is not clear which protocol
+// a port speaks, the library goes on trying until it has no more time.
+func refused(e *run.Error) bool {
+	return strings.Contains(e.Stderr, "handle_auth_bad_method") || e.ExitCode == codeDenied && strings.Contains(e.Stderr, "connect")
+}
+
+// where says where the cluster is.
+func (a *Access) where() string {
+	if a.Managed() {
+		return "of " + a.Config()
+	}
+	return "at " + a.Hosts(", ")
+}
+
 // Failed says in upstream's way what did not work: the last line of the program. Where
 // the cluster does not answer, it says so, and where it was looked for.
 func (a *Access) Failed(what string, err error) error {
@@ -65,12 +80,14 @@ func (a *Access) Failed(what string, err error) error {
 		return nil
 	case !ok || e.ExitCode < 0 && !TimedOut(err):
 		return fmt.Errorf("%s: %w", what, err)
-	case TimedOut(err):
-		where := "as its ceph.conf names it"
-		if !a.Managed() {
-			where = "at " + a.Hosts(", ")
+	case refused(e):
+		why := "no key of it is here"
+		if key := a.Key(); key != "" {
+			why = "is the key in " + key + " right?"
 		}
-		return storage.Told(fmt.Sprintf("%s: the Ceph cluster %s does not answer in time: %s", what, where, Said(err)), err)
+		return storage.Told(fmt.Sprintf("%s: the Ceph cluster %s refuses client.%s: %s", what, a.where(), a.User, why), err)
+	case TimedOut(err):
+		return storage.Told(fmt.Sprintf("%s: the Ceph cluster %s does not answer in time: %s", what, a.where(), Said(err)), err)
 	}
 	if said := Said(err); said != "" {
 		return storage.Told(what+": "+said, err)

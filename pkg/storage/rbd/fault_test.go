@@ -57,7 +57,7 @@ func wrongKey(t *testing.T, c *testceph.Cluster) {
 	w := serve(t, root, run.Host{}, map[string]string{"keyring": other}, c.Section()...)
 	began := time.Now()
 	_, err := w.List(w.ctx, "it", storage.Filter{})
-	if err == nil || !strings.Contains(err.Error(), "rbd error: ") || time.Since(began) > 30*time.Second {
+	if err == nil || !strings.Contains(err.Error(), "refuses client.admin: is the key in "+root) || time.Since(began) > 30*time.Second {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}
 	_, err = w.Info(w.ctx, id.Volume{Storage: "it", Name: "vm-100-disk-0"})
