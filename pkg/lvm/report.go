@@ -105,17 +105,26 @@ func (t Tool) Volumes(ctx context.Context, group string) ([]Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := parseReport(text, "lv")
+	rows, err := parseReport(text, "lv", "seg")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
+	return volumesOf(rows), nil
+}
+
+// volumesOf returns the volumes of a report. As the number of a thin volume is one of its
+// segment, those of several segments are there several times.
+func volumesOf(rows []row) []Volume {
 	var found []Volume
+	seen := map[[2]string]bool{}
 	for _, r := range rows {
-		if v, ok := volumeOf(r); ok {
+		v, ok := volumeOf(r)
+		if key := [2]string{v.Group, v.Name}; ok && !seen[key] {
+			seen[key] = true
 			found = append(found, v)
 		}
 	}
-	return found, nil
+	return found
 }
 
 func volumeOf(r row) (Volume, bool) {
@@ -180,9 +189,9 @@ func (r row) percent(column string) float64 {
 	return min(n, 100)
 }
 
-// parseReport reads the rows of a report. Older LVM writes all values as text, newer
+// parseReport reads the rows of a report on things of the given kinds. Older LVM writes all values as text, newer
 // can write numbers and lists.
-func parseReport(text []byte, kind string) ([]row, error) {
+func parseReport(text []byte, kinds ...string) ([]row, error) {
 	var said struct {
 		Report []map[string][]map[string]any `json:"report"`
 	}
@@ -193,12 +202,14 @@ func parseReport(text []byte, kind string) ([]row, error) {
 	}
 	var rows []row
 	for _, part := range said.Report {
-		for _, values := range part[kind] {
-			r := row{}
-			for column, value := range values {
-				r[column] = textOf(value)
+		for _, kind := range kinds {
+			for _, values := range part[kind] {
+				r := row{}
+				for column, value := range values {
+					r[column] = textOf(value)
+				}
+				rows = append(rows, r)
 			}
-			rows = append(rows, r)
 		}
 	}
 	return rows, nil
