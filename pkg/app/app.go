@@ -29,6 +29,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	storagetypes "github.com/virtsmith/virtsmith/pkg/storage/all"
+	"github.com/virtsmith/virtsmith/pkg/storage/outside"
 	"github.com/virtsmith/virtsmith/pkg/task"
 )
 
@@ -95,7 +96,7 @@ func New(h Host) *App {
 	runner := plannedRunner{run.Host{}}
 	a.Tasks = &task.Host{Root: h.Root, Node: h.Node, Command: []string{h.Exe, WorkerWord}, Env: h.Env, Stderr: os.Stderr}
 	a.Storage = storage.New(storage.Options{
-		Root: h.Root, Node: id.Node(h.Node), Runner: runner, Types: storagetypes.Types(),
+		Root: h.Root, Node: id.Node(h.Node), Runner: runner, Types: storagetypes.Types(), Outside: outside.Finder{Root: h.Root, Runner: runner}.Types,
 		Config: a.storageConfig, Lock: a.lock, Guests: a.guests, Secrets: secrets{a.Cluster}, Probe: a.prober().Probe,
 		Save: func(ctx context.Context, text string) error {
 			return a.Cluster.WriteFile(ctx, cluster.StorageFile, []byte(text))

@@ -7,6 +7,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/storage/cifs"
 	"github.com/virtsmith/virtsmith/pkg/storage/dir"
 	"github.com/virtsmith/virtsmith/pkg/storage/glusterfs"
+	"github.com/virtsmith/virtsmith/pkg/storage/iscsi"
 	"github.com/virtsmith/virtsmith/pkg/storage/iscsidirect"
 	"github.com/virtsmith/virtsmith/pkg/storage/lvm"
 	"github.com/virtsmith/virtsmith/pkg/storage/lvmthin"
@@ -18,7 +19,7 @@ import (
 // Types returns the types, for [storage.Options].
 func Types() []storage.Type {
 	return []storage.Type{
-		btrfs.Type(), cifs.Type(), dir.Type(), glusterfs.Type(), iscsidirect.Type(), lvm.Type(), lvmthin.Type(), nfs.Type(),
+		btrfs.Type(), cifs.Type(), dir.Type(), glusterfs.Type(), iscsi.Type(), iscsidirect.Type(), lvm.Type(), lvmthin.Type(), nfs.Type(),
 		zfs.Type(), zfspool.Type(),
 	}
 }
