@@ -104,6 +104,10 @@ func options(c Config, credentials string) []string {
 		version = *c.SMBVersion
 	}
 	o = append(o, "vers="+version)
+	// QEMU marks images by locks on single bytes of them. For SMB such a lock keeps also its
+	// owner from writing there, which is the header: "Permission denied". So they stay on
+	// this host; an option brl has the last word.
+	o = append(o, "nobrl")
 	if c.Options != nil && *c.Options != "" {
 		o = append(o, *c.Options)
 	}

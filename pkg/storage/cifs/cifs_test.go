@@ -82,10 +82,10 @@ func TestMount(t *testing.T) {
 		password string
 		want     string
 	}{
-		{"guest", nil, "", "mount -t cifs //127.0.0.1/data ${ROOT}/mnt/pve/smb -o soft -o 'guest,username=guest' -o 'vers=default' -o 'port=${PORT}'"},
-		{"no password", []string{"username bob"}, "", "mount -t cifs //127.0.0.1/data ${ROOT}/mnt/pve/smb -o soft -o 'guest,username=guest' -o 'vers=default' -o 'port=${PORT}'"},
+		{"guest", nil, "", "mount -t cifs //127.0.0.1/data ${ROOT}/mnt/pve/smb -o soft -o 'guest,username=guest' -o 'vers=default' -o nobrl -o 'port=${PORT}'"},
+		{"no password", []string{"username bob"}, "", "mount -t cifs //127.0.0.1/data ${ROOT}/mnt/pve/smb -o soft -o 'guest,username=guest' -o 'vers=default' -o nobrl -o 'port=${PORT}'"},
 		{"user", []string{"username bob", "domain LAB", "smbversion 3.11", "subdir /vm/disks"}, "geheim", "mount -t cifs //127.0.0.1/data/vm/disks ${ROOT}/mnt/pve/smb -o soft" +
-			" -o 'username=bob' -o 'credentials=${ROOT}/etc/pve/priv/storage/smb.pw' -o 'domain=LAB' -o 'vers=3.11' -o 'port=${PORT}'"},
+			" -o 'username=bob' -o 'credentials=${ROOT}/etc/pve/priv/storage/smb.pw' -o 'domain=LAB' -o 'vers=3.11' -o nobrl -o 'port=${PORT}'"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := &refuser{said: "mount error(13): Permission denied\n"}

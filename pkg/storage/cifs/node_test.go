@@ -70,6 +70,23 @@ func section(t *testing.T, share string, more ...string) []string {
 	return append([]string{"server 127.0.0.1", "share " + share, "username tester", "path " + at}, more...)
 }
 
+// empty removes the images of a storage, through its mount: a client may remember for a
+// while what is there.
+func empty(t *testing.T, section []string) {
+	t.Helper()
+	for _, line := range section {
+		if at, ok := strings.CutPrefix(line, "path "); ok {
+			left, err := filepath.Glob(at + "/images/*")
+			if err != nil {
+				t.Error(err)
+			}
+			for _, dir := range left {
+				_ = os.RemoveAll(dir)
+			}
+		}
+	}
+}
+
 func TestContract(t *testing.T) {
 	testnode.Need(t, "cifs")
 	big, small := t.TempDir(), disk(t, 60)
@@ -82,18 +99,18 @@ func TestContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Mounting takes a while in the node: it is done once.
-	once := func(dir, share string, more ...string) func(*testing.T) []string {
+	once := func(share string, more ...string) func(*testing.T) []string {
 		lines := section(t, share, more...)
 		return func(t *testing.T) []string {
-			t.Cleanup(func() { _ = os.RemoveAll(dir + "/images") })
+			t.Cleanup(func() { empty(t, lines) })
 			return lines
 		}
 	}
 	o := storagetest.Options{
 		Type:    cifs.Type(),
 		Secrets: map[string]string{"password": password},
-		Section: once(big+"/folder", "big", "subdir /folder"),
-		Small:   once(small, "small"),
+		Section: once("big", "subdir /folder"),
+		Small:   once("small"),
 		Formats: []string{"qcow2"},
 	}
 	if os.Getenv("VIRTSMITH_TEST_ALL") != "" {
