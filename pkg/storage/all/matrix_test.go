@@ -99,6 +99,11 @@ func (m *matrix) raw(v id.Volume, snap string) []byte {
 	m.ok(m.ActivateVolumes(m.ctx, "", v))
 	img, err := m.Image(m.ctx, v.String(), snap, false)
 	m.ok(err)
+	if img.Format == "raw" { // as it lies
+		data, err := os.ReadFile(img.Path)
+		m.ok(err)
+		return append(data, make([]byte, -len(data)&511)...)
+	}
 	out := filepath.Join(m.t.TempDir(), "out")
 	args := []string{"convert", "-O", "raw", "-f", img.Format}
 	if img.Snapshot != "" {
@@ -181,7 +186,7 @@ func TestCopies(t *testing.T) {
 				m.ok(m.Free(m.ctx, made))
 			}
 			for _, other := range to.formats {
-				if other == "subvol" {
+				if other == "subvol" || other != "raw" && size < 2<<20 { // the large one goes everywhere
 					continue
 				}
 				made, err := m.Copy(m.ctx, storage.Copy{Source: v.String(), Storage: id.Storage(to.name), Guest: 200, Format: other})

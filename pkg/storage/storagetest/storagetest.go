@@ -94,6 +94,7 @@ func Run(t *testing.T, o Options) {
 		{"Dry run", dry},
 		{"Streams", streams},
 		{"Streams to taken names", streamNames},
+		{"Streams to one name at once", streamRace},
 		{"Streams that are not whole", streamFaults},
 		{"Streams that do not fit", streamFull},
 		{"Streams with snapshots", streamSnapshots},

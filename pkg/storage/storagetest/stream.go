@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,6 +104,53 @@ func streamNames(t *testing.T, o Options) {
 				w.same(v, "", source)
 				w.same(made, "", source)
 				w.ok(w.Free(w.ctx, made))
+			}
+		}
+		w.ok(w.Free(w.ctx, v))
+	}
+}
+
+// streamRace: of many who want one name, one gets it; who takes any name gets one of its own.
+func streamRace(t *testing.T, o Options) {
+	const many = 6
+	w := streamer(t, o, o.Section)
+	for _, format := range o.Formats {
+		v, source := w.alloc(100, format, 1024), pattern(t, 1<<20)
+		w.write(v, source)
+		to := w.vacant(200, format)
+		for _, s := range []storage.Stream{{}, {All: true}} {
+			for _, s.Format = range w.both(v, to, s) {
+				var stream bytes.Buffer
+				w.ok(w.Export(w.ctx, &stream, v, s))
+				for _, rename := range []bool{false, true} {
+					made, errs := make([]id.Volume, many), make([]error, many)
+					var wg sync.WaitGroup
+					for i := range many {
+						wg.Go(func() {
+							made[i], errs[i] = w.Import(t.Context(), bytes.NewReader(stream.Bytes()), to, s, rename)
+						})
+					}
+					wg.Wait()
+					got := map[id.Volume]bool{}
+					for i, err := range errs {
+						if err == nil && got[made[i]] {
+							t.Errorf("%s: %s was made twice", s.Format, made[i])
+						}
+						if err == nil {
+							got[made[i]] = true
+						}
+					}
+					if len(got) != 1 && !rename || rename && len(got) < 1 {
+						t.Errorf("%s: %d got the name %s: %v", s.Format, len(got), to, errors.Join(errs...))
+					}
+					if left := w.all(); len(left) != len(got)+1 {
+						t.Errorf("%s: of %d volumes there are %q", s.Format, len(got), left)
+					}
+					for v := range got {
+						w.same(v, "", source)
+						w.ok(w.Free(w.ctx, v))
+					}
+				}
 			}
 		}
 		w.ok(w.Free(w.ctx, v))
