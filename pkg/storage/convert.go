@@ -99,7 +99,8 @@ func PlainImage(p Pool, name, snap string) (Image, error) {
 		return Image{}, err
 	}
 	img := Image{Format: n.Format}
-	inside := snap != "" && n.Format == "qcow2"
+	c, _ := p.(Chainer)
+	inside := snap != "" && n.Format == "qcow2" && (c == nil || !c.Chained(name))
 	if inside {
 		img.Snapshot, snap = snap, ""
 	}

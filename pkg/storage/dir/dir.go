@@ -18,6 +18,7 @@ type Config struct {
 	storage.Limited
 	tree.Folders
 	tree.Backups
+	tree.Chaining
 	Path          string  `pve:"path" fixed:"1" format:"pve-storage-path" doc:"Folder of the host in which the volumes lie."`
 	ContentDirs   *string `pve:"content-dirs" format:"pve-dir-override-list" doc:"Folders of contents, where they are not the usual ones."`
 	Shared        *bool   `pve:"shared" doc:"The folder has the same content on all nodes."`
@@ -44,6 +45,7 @@ type pool struct {
 
 func open(c Config, env storage.Env) (storage.Pool, error) {
 	p := &pool{Tree: tree.New(env, c.Path, c.Folders, c.ContentDirs, c.Preallocation)}
+	p.StateFiles = c.Chains()
 	if c.IsMountpoint != nil {
 		if on, ok := schema.ParseBool(*c.IsMountpoint); !ok {
 			p.mount = filepath.Clean(*c.IsMountpoint)

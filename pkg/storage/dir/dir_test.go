@@ -21,6 +21,17 @@ func TestContract(t *testing.T) {
 	})
 }
 
+// TestContractOfChains: the same with snapshots that are files of their own.
+func TestContractOfChains(t *testing.T) {
+	const on = "snapshot-as-volume-chain 1"
+	storagetest.Run(t, storagetest.Options{
+		Type:    dir.Type(),
+		Section: func(t *testing.T) []string { return []string{"path " + t.TempDir(), on} },
+		Small:   func(t *testing.T) []string { return []string{"path " + storagetest.Tmpfs(t, 32), on} },
+		Formats: []string{"qcow2"},
+	})
+}
+
 func serve(cfg string) *storage.Service {
 	return storage.New(storage.Options{
 		Types: []storage.Type{dir.Type()}, Runner: run.Host{},

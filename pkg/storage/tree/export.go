@@ -13,12 +13,14 @@ import (
 
 // ExportFormats returns how a volume can be written: one format or none. States inside
 // an image go only with all of it.
-func (t *Tree) ExportFormats(_ context.Context, name string, s storage.Stream) []string {
+func (t *Tree) ExportFormats(ctx context.Context, name string, s storage.Stream) []string {
 	n, err := Parse(name)
 	if err != nil || n.Content != storage.Images || s.Snapshot != "" || s.Base != "" || len(s.Snapshots) > 0 {
 		return nil
 	}
 	switch {
+	case s.All && t.inParts(ctx, n):
+		return nil // they would be left behind
 	case s.All && (n.Format == "qcow2" || n.Format == "vmdk"):
 		return []string{n.Format + "+size"}
 	case s.All:

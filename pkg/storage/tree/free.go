@@ -33,6 +33,9 @@ func (t *Tree) Free(ctx context.Context, name string) error {
 				return err
 			}
 		}
+		if err := t.freeStates(ctx, n, path); err != nil {
+			return err
+		}
 		if !taken(ctx, path) {
 			fmt.Fprintf(api.StreamsOf(ctx).Err, "disk image '%s' does not exist\n", path)
 			return nil
@@ -76,14 +79,15 @@ func (t *Tree) unused(ctx context.Context, base storage.Name, name, path string)
 	if kept(path) {
 		return inUse
 	}
-	return t.eachImage(0, func(n storage.Name, clone string) error {
-		if n.Format != "qcow2" || !taken(ctx, clone) {
+	// A clone may be the oldest state of a volume, too.
+	return t.eachFile(0, func(_, clone string) error {
+		if filepath.Ext(clone) != ".qcow2" || !taken(ctx, clone) {
 			return nil
 		}
 		if st, err := os.Stat(clone); err == nil && st.Size() == 0 {
 			return nil // it is being made; of a clone kept has told
 		}
-		info, err := storage.ImageInfo(ctx, t.Env, clone, n.Format)
+		info, err := storage.ImageInfo(ctx, t.Env, clone, "qcow2")
 		switch {
 		case errors.Is(err, storage.ErrNotExist): // it has just been removed
 			return nil

@@ -47,6 +47,9 @@ func (t *Tree) reserve(ctx context.Context, guest id.VM, format, file string) (s
 	if taken(ctx, path) {
 		return n, "", exists(path)
 	}
+	if left, err := t.leftovers(n, path); err != nil || len(left) > 0 {
+		return n, "", errors.Join(err, leftBehind(left))
+	}
 	if p := plan.From(ctx); p != nil {
 		p.Write(path, new(""))
 		return n, path, nil
@@ -94,8 +97,8 @@ func exists(path string) error {
 	return storage.Told("disk image '"+path+"' already exists", storage.ErrExists)
 }
 
-// numbered is how images are named that the storage chose the name of.
-var numbered = regexp.MustCompile(`^(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)(?:\D|$)`)
+// numbered is how images, and their states, are named that the storage chose the name of.
+var numbered = regexp.MustCompile(`^(?:snap-[^/]*-|\.next-)?(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)(?:\D|$)`)
 
 // free finds a name that no image of the guest has, in any format.
 func (t *Tree) free(ctx context.Context, dir string, guest id.VM, format string) (string, error) {
@@ -234,6 +237,9 @@ func (t *Tree) Info(ctx context.Context, name string) (storage.Info, error) {
 	if err := t.Answers(ctx); err != nil {
 		return storage.Info{}, err
 	}
+	if err := t.finish(ctx, n, path); err != nil {
+		return storage.Info{}, err
+	}
 	if p := plan.From(ctx); p != nil && taken(ctx, path) {
 		if _, err := os.Stat(path); err != nil {
 			return storage.Info{Format: n.Format}, nil // it would be there
@@ -294,6 +300,9 @@ func (t *Tree) CreateBase(ctx context.Context, name string) (string, error) {
 		info, err := t.Info(ctx, name)
 		if err != nil {
 			return fmt.Errorf("file_size_info on '%s' failed", name)
+		}
+		if err := t.noStates(n, info.Parent, "can't turn volume '"+name+"' into a base: it has snapshots, which are volumes of their own"); err != nil {
+			return err
 		}
 		if n.Base != "" && info.Parent != "../"+n.BaseGuest.String()+"/"+n.Base {
 			return fmt.Errorf("volname '%s' contains wrong information about parent", name)
@@ -415,6 +424,9 @@ func (t *Tree) Rename(ctx context.Context, name string, guest id.VM, file string
 	}
 	renamed := n
 	err = t.locked(ctx, func(ctx context.Context) error {
+		if err := t.mayMove(ctx, n, path); err != nil {
+			return err
+		}
 		top, err := t.Subdir(storage.Images)
 		if err != nil {
 			return err

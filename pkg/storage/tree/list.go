@@ -73,6 +73,17 @@ func (t *Tree) listImages(ctx context.Context, guest id.VM) ([]storage.Volume, e
 // eachImage calls do for every file that is named as an image is. A folder that is
 // not there holds none.
 func (t *Tree) eachImage(guest id.VM, do func(n storage.Name, path string) error) error {
+	return t.eachFile(guest, func(folder, path string) error {
+		n, err := parseImage(filepath.Base(path), folder)
+		if err != nil {
+			return nil //nolint:nilerr // it is none
+		}
+		return do(n, path)
+	})
+}
+
+// eachFile calls do for every file in the folders of guests.
+func (t *Tree) eachFile(guest id.VM, do func(folder, path string) error) error {
 	top, err := t.Subdir(storage.Images)
 	if err != nil {
 		return err
@@ -92,11 +103,7 @@ func (t *Tree) eachImage(guest id.VM, do func(n storage.Name, path string) error
 			return err
 		}
 		for _, name := range files {
-			n, err := parseImage(name, folder)
-			if err != nil {
-				continue
-			}
-			if err := do(n, filepath.Join(top, folder, name)); err != nil {
+			if err := do(folder, filepath.Join(top, folder, name)); err != nil {
 				return err
 			}
 		}
@@ -138,7 +145,7 @@ func (t *Tree) look(ctx context.Context, n storage.Name, path string) (storage.V
 			info = i
 		}
 	}
-	n = withBase(n, info.Parent)
+	n = withBase(n, t.lowest(ctx, n, path, info.Parent))
 	return storage.Volume{
 		Name: imageVolume(n), Content: storage.Images, Format: n.Format, Guest: n.Guest,
 		Size: info.Size, Used: info.Used, Parent: info.Parent, Created: st.ModTime(),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -13,6 +14,7 @@ import (
 // shows as format.
 var (
 	imageName    = regexp.MustCompile(`^((base-)?[^/\s]+\.(raw|qcow2|vmdk|subvol))$`)
+	snapFile     = regexp.MustCompile(`^snap-[^/\s]*\.qcow2$`)
 	linkedName   = regexp.MustCompile(`^(\d+)/(\S+)/(\d+)/(\S+)$`)
 	plainName    = regexp.MustCompile(`^(\d+)/(\S+)$`)
 	rootdirName  = regexp.MustCompile(`^rootdir/(\d+)$`)
@@ -56,7 +58,13 @@ func Parse(name string) (storage.Name, error) {
 }
 
 func parseImage(file, guest string) (storage.Name, error) {
+	if snapFile.MatchString(file) {
+		return storage.Name{}, fmt.Errorf("'%s' is a snapshot filename, not a volume!", file) //nolint:staticcheck // upstream's words
+	}
 	m := imageName.FindStringSubmatch(file)
+	if strings.HasPrefix(file, nextPrefix) {
+		m = nil // it is about to take the place of a volume, see [Tree.settle]
+	}
 	// A number with zeros before it would be a second name for the same image.
 	if m == nil || vmid(guest).String() != guest {
 		return storage.Name{}, fmt.Errorf("unable to parse volume filename '%s'", file)

@@ -21,6 +21,14 @@ type Backups struct {
 	MaxProtected *int          `pve:"max-protected-backups" min:"-1" doc:"How many protected backups a guest may have; -1 for any number."`
 }
 
+// Chaining is the option of storages that can keep snapshots as files of their own.
+type Chaining struct {
+	Chain *bool `pve:"snapshot-as-volume-chain" fixed:"1" default:"0" doc:"Keep snapshots of qcow2 images as files that these are backed by."`
+}
+
+// Chains tells whether the option is set.
+func (c Chaining) Chains() bool { return is(c.Chain, false) }
+
 // New returns a tree in a folder. dirs, as "images=disks,iso=discs", and preallocation may be nil.
 func New(env storage.Env, folder string, f Folders, dirs, preallocation *string) Tree {
 	mayMake := is(f.MakeDir, true)

@@ -13,8 +13,11 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
-// Snapshot keeps the state of an image inside it.
+// Snapshot keeps the state of an image: inside it, or in a file of its own.
 func (t *Tree) Snapshot(ctx context.Context, name, snap string) error {
+	if t.Chained(name) {
+		return t.addState(ctx, name, snap)
+	}
 	path, err := t.inner(name, "can't snapshot this image format")
 	if err != nil {
 		return err
@@ -24,6 +27,9 @@ func (t *Tree) Snapshot(ctx context.Context, name, snap string) error {
 
 // DeleteSnapshot forgets a state. A running guest's QEMU does that itself.
 func (t *Tree) DeleteSnapshot(ctx context.Context, name, snap string, running bool) error {
+	if t.Chained(name) {
+		return t.deleteState(ctx, name, snap, running)
+	}
 	path, err := t.inner(name, "can't delete snapshot for this image format")
 	if err != nil || running {
 		return err
@@ -31,14 +37,21 @@ func (t *Tree) DeleteSnapshot(ctx context.Context, name, snap string, running bo
 	return t.show(ctx, "snapshot", "-d", snap, path)
 }
 
-// CanRollback says whether the format can.
-func (t *Tree) CanRollback(_ context.Context, name, _ string) error {
+// CanRollback says whether the format can, and whether the state is one that can be gone
+// back to.
+func (t *Tree) CanRollback(ctx context.Context, name, snap string) error {
+	if t.Chained(name) {
+		return t.canReturn(ctx, name, snap)
+	}
 	_, err := t.inner(name, "can't rollback snapshot for this image format")
 	return err
 }
 
 // Rollback brings an image back to a state.
 func (t *Tree) Rollback(ctx context.Context, name, snap string) error {
+	if t.Chained(name) {
+		return t.returnTo(ctx, name, snap)
+	}
 	path, err := t.inner(name, "can't rollback snapshot for this image format")
 	if err != nil {
 		return err
@@ -57,6 +70,9 @@ func (t *Tree) inner(name, cannot string) (string, error) {
 
 // Snapshots lists the states of an image, the oldest first.
 func (t *Tree) Snapshots(ctx context.Context, name string) ([]storage.Snapshot, error) {
+	if t.Chained(name) {
+		return t.states(ctx, name)
+	}
 	n, path, err := t.find(name)
 	if err != nil || n.Format != "qcow2" {
 		return nil, err

@@ -35,6 +35,12 @@ type Tree struct {
 	Remote bool
 	// Server names that machine, where it is known.
 	Server string
+
+	// StateFiles says that snapshots of qcow2 images are files of their own, see
+	// [storage.Chainer].
+	StateFiles bool
+	// step is told in tests what is about to be done.
+	step func(what string)
 }
 
 // Subdir returns the folder of a content.
@@ -62,7 +68,11 @@ func (t *Tree) Path(name, snap string) (string, error) {
 	if snap != "" && n.Format != "qcow2" {
 		return "", errors.New("can't snapshot this image format")
 	}
-	return t.path(n)
+	path, err := t.path(n)
+	if err == nil && snap != "" && t.chained(n) {
+		path = statePath(path, snap)
+	}
+	return path, err
 }
 
 // path returns where the volume that n is the name of lies.
@@ -133,6 +143,11 @@ func (t *Tree) ActivateVolume(ctx context.Context, name, snap string) error {
 	path, err := t.Path(name, snap)
 	if err != nil {
 		return err
+	}
+	if n, image, err := t.find(name); err == nil {
+		if err := t.finish(ctx, n, image); err != nil {
+			return err
+		}
 	}
 	return t.Bounded(ctx, func() error {
 		_, err := os.Stat(path)
