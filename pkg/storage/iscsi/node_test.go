@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/testnode"
 	"github.com/virtsmith/virtsmith/pkg/run"
@@ -93,11 +94,24 @@ func TestContractLIO(t *testing.T) {
 	})
 }
 
+// timed tells what each program took.
+type timed struct {
+	run.Host
+	t *testing.T
+}
+
+func (r timed) Run(ctx context.Context, c run.Cmd) error {
+	begun := time.Now()
+	err := r.Host.Run(ctx, c)
+	r.t.Logf("%s after %s: %v", c, time.Since(begun).Round(time.Millisecond), err)
+	return err
+}
+
 func serve(t *testing.T, target string) *storage.Service {
 	t.Helper()
 	forget(t, target)
 	return storage.New(storage.Options{
-		Root: t.TempDir(), Types: []storage.Type{Type()}, Runner: run.Host{}, QEMUImg: "qemu-img",
+		Root: t.TempDir(), Types: []storage.Type{Type()}, Runner: timed{t: t}, QEMUImg: "qemu-img",
 		Config: func(context.Context) (string, error) {
 			return "iscsi: san\n\tportal " + portal + "\n\ttarget " + target + "\n\tcontent images\n", nil
 		},
@@ -235,8 +249,11 @@ func TestNewLUN(t *testing.T) {
 	}
 	// That of the new one differs in the number alone.
 	next := id.Volume{Storage: "san", Name: strings.Replace(strings.TrimSuffix(before[0].Name, "1")+"2", "0.0.1.", "0.0.2.", 1)}
-	if err := s.ActivateVolumes(t.Context(), "", next); err != nil {
-		t.Errorf("%s: %v", next, err)
+	var said strings.Builder
+	begun := time.Now()
+	if err := s.ActivateVolumes(api.WithStreams(t.Context(), api.Streams{Out: &said, Err: &said}), "", next); err != nil {
+		links, _ := filepath.Glob("/dev/disk/by-id/*")
+		t.Errorf("%s: after %s: %v\n%s\n%q", next, time.Since(begun), err, said.String(), links)
 	}
 	if after, err := list(t, s); err != nil || len(after) != 2 || after[1].Size != 6<<20 {
 		t.Errorf("%+v, %v", after, err)
