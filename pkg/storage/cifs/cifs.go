@@ -22,6 +22,7 @@ type Config struct {
 	storage.Limited
 	tree.Folders
 	tree.Backups
+	tree.Chaining
 	Server        string  `pve:"server" fixed:"1" format:"pve-storage-server" doc:"Name or address of the server."`
 	Share         string  `pve:"share" fixed:"1" doc:"Name of the share."`
 	Subdir        *string `pve:"subdir" format:"pve-storage-path" doc:"Folder of the share that is mounted instead of all of it."`
@@ -77,6 +78,7 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 		Cache: "writethrough", // without a cache at all it can only be used by an option of the mount
 	})
 	p.Options = options(c, p.credentials())
+	p.StateFiles = c.Chains()
 	return p, nil
 }
 
