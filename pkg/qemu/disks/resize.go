@@ -92,7 +92,7 @@ func (s *Service) grow(ctx context.Context, o Resize, d qemu.Drive) (int64, erro
 		return 0, err
 	}
 	if running {
-		if err := s.growRunning(ctx, o, whole); err != nil {
+		if err := s.growRunning(ctx, o, d, v, whole); err != nil {
 			return 0, err
 		}
 	}
@@ -100,14 +100,38 @@ func (s *Service) grow(ctx context.Context, o Resize, d qemu.Drive) (int64, erro
 }
 
 // growRunning tells QEMU the new size.
-func (s *Service) growRunning(ctx context.Context, o Resize, size int64) error {
+func (s *Service) growRunning(ctx context.Context, o Resize, d qemu.Drive, v id.Volume, size int64) error {
 	if p := plan.From(ctx); p != nil {
 		p.Stepf("VM %s: resize drive-%s to %d", o.VM, o.Key, size)
 		return nil
 	}
 	m := s.Mirrors(o.VM)
 	args := map[string]any{"node-name": "drive-" + o.Key, "size": size}
-	return m.call(ctx, "block_resize", args, nil)
+	err := m.call(ctx, "block_resize", args, nil)
+	if err != nil && strings.Contains(err.Error(), "fixed-size raw") && d.Bus != "efidisk" {
+		if err := m.untrim(ctx, d, v); err != nil {
+			return err
+		}
+		err = m.call(ctx, "block_resize", args, nil)
+	}
+	return err
+}
+
+// untrim lets QEMU see all of a disk, of which it was shown a part when it moved there, see
+// [Mirrors.trim].
+func (m *Mirrors) untrim(ctx context.Context, d qemu.Drive, v id.Volume) error {
+	doc, err := m.s.Load(ctx, m.vm)
+	if err != nil {
+		return err
+	}
+	nodes, err := m.nodes(ctx, doc.Values, d, v)
+	if err != nil {
+		return err
+	}
+	if below, ok := nodes["file"].(map[string]any); ok {
+		nodes["file"] = below["node-name"] // stays as it is
+	}
+	return m.call(ctx, "blockdev-reopen", map[string]any{"options": []any{nodes}}, nil)
 }
 
 // wished returns the size that a text means, beside the present one.
