@@ -37,7 +37,7 @@ func TestCommand(t *testing.T) {
 		{"alloc mine 100 '' 4M", "successfully created 'mine:vm-100-disk-0'", false},
 		{"alloc mine 100 vm-100-data 4M", "successfully created 'mine:vm-100-data'", false},
 		{"alloc mine 100 data 4M", "illegal name 'data'", true},
-		{"list mine", "mine:vm-100-data   raw   images     4194304 100", false},
+		{"list mine", "mine:vm-100-disk-0 raw ", false},
 		{"path mine:vm-100-disk-0", dir + "/vm-100-disk-0/disk", false},
 		{"free mine:vm-100-disk-0", "Removed volume 'mine:vm-100-disk-0'", false},
 		{"list mine", "mine:vm-100-data", false},
