@@ -66,11 +66,13 @@ func Start(t testing.TB) *Cluster {
 		c.Stop()
 		_ = os.RemoveAll(dir)
 	})
+	begun := time.Now()
 	c.configure()
 	c.monitor()
 	c.osd()
 	c.do("ceph", "osd", "pool", "create", Pool, "8")
 	c.do("ceph", "osd", "pool", "application", "enable", Pool, "rbd")
+	t.Logf("Ceph is up after %s", time.Since(begun).Round(time.Millisecond))
 	return c
 }
 
@@ -108,10 +110,12 @@ mon data avail crit = 1
 mon data avail warn = 2
 mon allow pool delete = true
 paxos propose interval = 0.1
+mon tick interval = 1
 [mgr]
 mgr data = %[1]s
 keyring = %[1]s/mgr.keyring
 mgr stats period = 1
+mgr tick period = 1
 [mds]
 mds data = %[1]s
 keyring = %[1]s/mds.keyring
@@ -189,9 +193,8 @@ func (c *Cluster) FS() {
 	c.do("ceph", "fs", "new", "cephfs", "cephfs_metadata", "cephfs_data")
 	c.do("ceph", "auth", "get-or-create", "mds.m", "mon", "profile mds", "osd", "allow *", "mds", "allow *", "-o", c.Dir+"/mds.keyring")
 	c.daemon("mds", "ceph-mds", "-i", "m")
-	// Without an answer of the manager, the file system would be of no size.
 	for range 100 {
-		if strings.Contains(c.do("ceph", "mds", "stat"), "up:active") && !strings.Contains(c.do("ceph", "df", "--format", "json"), `"max_avail":0}`) {
+		if strings.Contains(c.do("ceph", "mds", "stat"), "up:active") {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)

@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/btrfs"
+	"github.com/virtsmith/virtsmith/pkg/storage/cephfs"
 	"github.com/virtsmith/virtsmith/pkg/storage/cifs"
 	"github.com/virtsmith/virtsmith/pkg/storage/dir"
 	"github.com/virtsmith/virtsmith/pkg/storage/glusterfs"
@@ -12,6 +13,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/storage/lvm"
 	"github.com/virtsmith/virtsmith/pkg/storage/lvmthin"
 	"github.com/virtsmith/virtsmith/pkg/storage/nfs"
+	"github.com/virtsmith/virtsmith/pkg/storage/rbd"
 	"github.com/virtsmith/virtsmith/pkg/storage/zfs"
 	"github.com/virtsmith/virtsmith/pkg/storage/zfspool"
 )
@@ -19,7 +21,7 @@ import (
 // Types returns the types, for [storage.Options].
 func Types() []storage.Type {
 	return []storage.Type{
-		btrfs.Type(), cifs.Type(), dir.Type(), glusterfs.Type(), iscsi.Type(), iscsidirect.Type(), lvm.Type(), lvmthin.Type(), nfs.Type(),
+		btrfs.Type(), cephfs.Type(), cifs.Type(), dir.Type(), glusterfs.Type(), iscsi.Type(), iscsidirect.Type(), lvm.Type(), lvmthin.Type(), nfs.Type(), rbd.Type(),
 		zfs.Type(), zfspool.Type(),
 	}
 }
