@@ -96,7 +96,10 @@ func (s *Service) grow(ctx context.Context, o Resize, d qemu.Drive) (int64, erro
 			return 0, err
 		}
 	}
-	return max(size, s.sizeOf(ctx, v, size)), nil // some storages round up further
+	if now := s.sizeOf(ctx, v, size); now > whole { // some storages round up further
+		return now, nil
+	}
+	return size, nil
 }
 
 // growRunning tells QEMU the new size.
