@@ -90,6 +90,13 @@ func (s *Service) add(ctx context.Context, c *Config, d Definition, secrets map[
 	if err != nil {
 		return err
 	}
+	if f, ok := p.(Finder); ok {
+		for name, text := range f.Found(ctx) {
+			if _, said := d.Options[name]; !said {
+				d.Options[name] = text
+			}
+		}
+	}
 	undo := revert.New(ctx, func(err error) { tell(ctx, err.Error()) })
 	defer undo.Fail()
 	if a, ok := p.(Configurer); ok {
@@ -109,6 +116,13 @@ func (s *Service) add(ctx context.Context, c *Config, d Definition, secrets map[
 	}
 	undo.Success()
 	return nil
+}
+
+// A Finder finds on the storage what the options of a new section are that were not given.
+// It is an optional ability of a [Pool].
+type Finder interface {
+	// Found looks in bounded time. What is not there yet it cannot tell, which is no error.
+	Found(ctx context.Context) map[string]string
 }
 
 // A Change says what to change of a storage.

@@ -19,7 +19,6 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/zfspool"
-	"github.com/virtsmith/virtsmith/pkg/zfs"
 )
 
 type step struct {
@@ -179,7 +178,7 @@ func play(t *testing.T, s *storage.Service, step step) error {
 	case "vdisk_list":
 		return listed(t, s, a.VMID, a.Volids, want.Result)
 	case "scan_zfs":
-		found, err := zfspool.Scan(ctx, zfs.Tool{Runner: run.Host{}})
+		found, err := zfspool.Scan(ctx, run.Host{})
 		for _, name := range want.Includes {
 			if !slices.ContainsFunc(found, func(f zfspool.Found) bool { return f.Pool == name }) {
 				err = errors.Join(err, fmt.Errorf("%s was not found", name))

@@ -16,6 +16,8 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/dataset"
 	"github.com/virtsmith/virtsmith/pkg/zfs"
@@ -230,19 +232,32 @@ func (p *pool) Rename(ctx context.Context, name string, guest id.VM, file string
 	return p.RenameTo(ctx, name, guest, file)
 }
 
-// Added looks whether the mount point is the right one. The pool may not be there.
-func (p *pool) Added(ctx context.Context, _ map[string]string) error {
-	if !p.configured {
+// Found returns where the dataset is mounted. The pool may not be there.
+func (p *pool) Found(ctx context.Context) map[string]string {
+	at := p.mountedAt(ctx)
+	if at == "" {
 		return nil
 	}
+	return map[string]string{"mountpoint": at}
+}
+
+// Added looks whether the mount point is the right one.
+func (p *pool) Added(ctx context.Context, _ map[string]string) error {
+	if at := p.mountedAt(ctx); p.configured && at != "" && filepath.Clean(at) != p.mountpoint {
+		fmt.Fprintf(api.StreamsOf(ctx).Err, "warning for %s - mountpoint: %s does not match current mount point: %s\n", p.ID, p.mountpoint, at)
+	}
+	return nil
+}
+
+// mountedAt asks where the dataset is mounted; nothing where it is nowhere.
+func (p *pool) mountedAt(ctx context.Context) string {
 	tool := p.ZFS
 	tool.Look = time.Second
 	values, err := tool.Get(ctx, p.Parent, "mountpoint")
-	if err != nil || !strings.HasPrefix(values[0], "/") || filepath.Clean(values[0]) == p.mountpoint {
-		return nil //nolint:nilerr // activation tells what is wrong with the pool
+	if err != nil || schema.CheckFormat("pve-storage-path", values[0]) != nil {
+		return "" // activation tells what is wrong with the pool
 	}
-	fmt.Fprintf(api.StreamsOf(ctx).Err, "warning for %s - mountpoint: %s does not match current mount point: %s\n", p.ID, p.mountpoint, values[0])
-	return nil
+	return values[0]
 }
 
 // Changed has nothing to do.
@@ -252,8 +267,8 @@ func (p *pool) Changed(context.Context, map[string]*string) error { return nil }
 func (p *pool) Removed(context.Context) error { return nil }
 
 // Scan lists the pools of the host and the datasets in them that can be storages.
-func Scan(ctx context.Context, tool zfs.Tool) ([]Found, error) {
-	all, err := tool.Filesystems(ctx)
+func Scan(ctx context.Context, r run.Runner) ([]Found, error) {
+	all, err := zfs.Tool{Runner: r}.Filesystems(ctx)
 	if err != nil {
 		return nil, err
 	}

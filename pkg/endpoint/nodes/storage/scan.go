@@ -11,7 +11,6 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/storage/lvmthin"
 	"github.com/virtsmith/virtsmith/pkg/storage/nfs"
 	"github.com/virtsmith/virtsmith/pkg/storage/zfspool"
-	"github.com/virtsmith/virtsmith/pkg/zfs"
 )
 
 func (s *Service) scanMethods() []api.Method {
@@ -103,5 +102,5 @@ func (s *Service) scanNFS(ctx context.Context, req scanNFSRequest) ([]nfs.Export
 }
 
 func (s *Service) scanZFS(ctx context.Context, _ onNode) ([]zfspool.Found, error) {
-	return zfspool.Scan(ctx, zfs.Tool{Runner: s.Run})
+	return zfspool.Scan(ctx, s.Run)
 }
