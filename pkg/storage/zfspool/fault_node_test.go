@@ -329,6 +329,7 @@ func sent(t *testing.T, s *storage.Service, v id.Volume) {
 	if _, gone := s.Info(t.Context(), volume("subvol-300-disk-0")); err == nil || !errors.Is(gone, storage.ErrNotExist) {
 		t.Errorf("a broken stream: %v, left: %v", err, gone)
 	}
+	ok(os.WriteFile(filepath.Join(from, "file"), []byte("before"), 0o600)) // as the caller had it
 	ok(s.DeleteSnapshot(t.Context(), v, "two", false))
 	ok(s.Free(t.Context(), copied))
 }
