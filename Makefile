@@ -24,10 +24,10 @@ test: setup ## run every test that takes seconds
 	timeout -k 10 15m $(GO) test -timeout 14m -v -run '^TestInNode$$' ./pkg/internal/testnode
 
 test-storage: export VIRTSMITH_TEST_ALL := 1
-test-storage: setup ## run every test of storage there is, with ZFS: about an hour
+test-storage: setup ## run every test of storage there is, with ZFS: an hour or two
 	timeout -k 10 60m $(GO) test -p 2 -timeout 50m -skip '^TestInNode$$' ./pkg/storage/... ./pkg/internal/... \
 	    $(addsuffix /...,$(wildcard ./cmd/pvesm ./pkg/cli/pvesm ./pkg/host))
-	timeout -k 10 90m $(GO) test -timeout 85m -v -run '^TestInNode$$' ./pkg/internal/testnode
+	timeout -k 10 125m $(GO) test -timeout 120m -v -run '^TestInNode$$' ./pkg/internal/testnode
 
 lint: ## vet, staticcheck, and golangci-lint where it is installed
 	$(GO) vet ./...
