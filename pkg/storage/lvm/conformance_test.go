@@ -41,12 +41,12 @@ func TestConformanceLVM(t *testing.T) {
 	}
 	conformance.Load(t, "cluster/storage-lvm-scenarios", &suite)
 	lvmtest.Group(t, "")
+	// The suite's group has a name that its cases compare with.
+	lvmtest.Run(t, "vgrename", "-q", lvmtest.VG, "regressiontest")
+	t.Cleanup(func() { lvmtest.Run(t, "vgrename", "-q", "regressiontest", lvmtest.VG) })
 	for _, c := range suite.Cases {
 		t.Run(c.Name, func(t *testing.T) {
-			lvmtest.Empty(t)
-			// The suite's group has a name that its cases compare with.
-			lvmtest.Run(t, "vgrename", "-q", lvmtest.VG, "regressiontest")
-			t.Cleanup(func() { lvmtest.Run(t, "vgrename", "-q", "regressiontest", lvmtest.VG) })
+			lvmtest.Run(t, "lvremove", "-q", "-f", "regressiontest")
 			lvmtest.Run(t, "lvcreate", "-q", "-y", "-L", "1g", "-n", "vm-102-disk-1", "regressiontest")
 			w := lvmtest.New(t, run.Host{}, "lvm: lvmregression\n\tvgname regressiontest\n\tcontent images,rootdir\n", lvm.Type())
 			w.OK(t, w.ActivateVolumes(w.Ctx, "", id.Volume{Storage: "lvmregression", Name: "vm-102-disk-1"}))
