@@ -182,11 +182,19 @@ func (p *pool) ActivateVolume(ctx context.Context, name, snap string) error {
 	if err != nil {
 		return err
 	}
-	p.rescan(ctx, sessions, 0, p.patience)
-	return p.await(ctx, func() error {
-		_, err := p.find(name)
+	if p.rescan(ctx, sessions, 0, p.patience) {
+		p.named(ctx)
+	} else { // another is at it
+		p.await(ctx, p.patience, func() bool {
+			_, err := p.find(name)
+			return err == nil
+		})
+	}
+	if err := context.Cause(ctx); err != nil {
 		return err
-	})
+	}
+	_, err = p.find(name)
+	return err
 }
 
 // DeactivateVolume has nothing to do.

@@ -57,7 +57,7 @@ func newHost(t *testing.T) host {
 	disk("11:0:0:2", "0", "sdb", "4096")
 	disk("12:0:0:2", "0", "sdc", "4096")
 	disk("11:0:0:3", "0", "sdd", "0")
-	disk("11:0:0:5", "0", "sdh", "10")
+	disk("11:0:0:5", "0", "sdh", "0") // as one that was removed on the other side
 	disk("13:0:0:1", "0", "sdf", "2048")
 	disk("1:0:0:1", "0", "sdg", "2048")
 	file("sys/block/sda/holders/dm-7/x", "")
@@ -76,7 +76,7 @@ func newHost(t *testing.T) host {
 	link("dm-name-mpatha", "dm-1")
 	link("scsi-360003", "sdd")
 	link("scsi-360006", "sdf")
-	link("wwn-0x60005", "sdh") // no name that volumes have
+	link("scsi-360005", "sdh")
 	link("scsi-360005-part1", "sdh1")
 	return h
 }

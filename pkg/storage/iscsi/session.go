@@ -190,20 +190,19 @@ func (p *pool) appear(ctx context.Context) error {
 		return err
 	}
 	p.rescan(ctx, sessions, 0, p.patience)
-	err = p.await(ctx, func() error {
-		if slices.ContainsFunc(p.host.devices(p.target), func(d device) bool { return d.stable == "" }) {
-			return errNameless
-		}
-		return nil
-	})
-	if errors.Is(err, errNameless) { // the others can be used
+	if !p.named(ctx) { // the others can be used
 		api.Warnf(ctx, "storage '%s': LUNs without a name in /dev/disk/by-id are left out", p.ID)
-		return nil
 	}
-	return err
+	return context.Cause(ctx)
 }
 
-var errNameless = errors.New("a device has no name yet")
+// named waits until udev has given names to the devices of the target and tells whether
+// it has.
+func (p *pool) named(ctx context.Context) bool {
+	return p.await(ctx, naming, func() bool {
+		return !slices.ContainsFunc(p.host.devices(p.target), func(d device) bool { return d.stable == "" })
+	})
+}
 
 // discover asks one of the portals for all of the target, and makes records of those
 // that are new. Records that are there stay as they are: they may have passwords.
@@ -262,6 +261,7 @@ func (p *pool) logout(ctx context.Context) error {
 const (
 	between = 10 * time.Second // how long it is enough to have looked for LUNs once
 	stuck   = 2 * time.Second  // when a look at them is left behind
+	naming  = 30 * time.Second // how long udev may take with what the kernel has found
 )
 
 // refresh looks for new LUNs and portals, if that was not done a moment ago. What fails
@@ -320,21 +320,17 @@ func (p *pool) rescan(ctx context.Context, sessions []session, age, patience tim
 	return true
 }
 
-// await asks until there is no error, with patience.
-func (p *pool) await(ctx context.Context, fn func() error) error {
-	const step = 50 * time.Millisecond
-	late := time.Now().Add(p.patience)
-	for {
-		err := fn()
-		if err == nil || time.Now().After(late) {
-			return err
+// await asks until it is so, with patience, and tells whether it is.
+func (p *pool) await(ctx context.Context, patience time.Duration, so func() bool) bool {
+	const step = 200 * time.Millisecond // to ask costs those who are awaited
+	late := time.Now().Add(patience)
+	for !so() {
+		if time.Now().After(late) || ctx.Err() != nil {
+			return false
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(step):
-		}
+		time.Sleep(step)
 	}
+	return true
 }
 
 // Found is a target that a portal has told of.
