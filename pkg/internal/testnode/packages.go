@@ -15,8 +15,8 @@ func Packages() []Package {
 	return []Package{
 		{Path: "pkg/internal/testnode", Run: "^TestNode"},
 		{Path: "pkg/host", Run: "^TestNode"},
-		{Path: "pkg/storage/lvm"},
-		{Path: "pkg/storage/lvmthin"},
+		{Path: "pkg/storage/lvm", Time: 30 * time.Minute},
+		{Path: "pkg/storage/lvmthin", Time: 15 * time.Minute},
 		{Path: "pkg/storage/nfs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/cifs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/iscsi"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -98,7 +99,10 @@ func (p *pool) Free(ctx context.Context, name string) error {
 		d.Write(p.Device(name), nil)
 		return nil
 	}
-	return p.sweep(ctx)
+	if slices.ContainsFunc(all, func(v lvm.Volume) bool { return volgroup.Buried(v.Name) != "" }) {
+		return p.sweep(ctx)
+	}
+	return nil
 }
 
 // remove removes logical volumes. Those that are overwritten before get another name,
@@ -173,7 +177,7 @@ func (p *pool) sweep(ctx context.Context) error {
 		if volgroup.Buried(v.Name) == "" || !v.Plain() || v.Open() || p.shared && !v.Active() {
 			continue
 		}
-		if err := p.dispose(ctx, v.Name); err != nil {
+		if err := p.dispose(ctx, v.Name); err != nil && !errors.Is(err, lvm.ErrMissing) {
 			api.Warnf(ctx, "%v", err)
 		}
 	}
