@@ -49,7 +49,7 @@ func Start(t testing.TB) *Cluster {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for the daemons of Ceph")
 	}
-	for _, program := range []string{"ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "rbd", "ceph-authtool", "monmaptool"} {
+	for _, program := range []string{"ceph-mon", "ceph-osd", "ceph", "rbd", "ceph-authtool", "monmaptool"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("needs a Ceph to start: %v", err)
 		}
@@ -157,7 +157,10 @@ func (c *Cluster) monitor() {
 	c.do("ceph-mon", "-c", c.Conf, "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keyring)
 	c.daemon("mon", "ceph-mon", "-i", "a")
 	c.until("a monitor that answers", "ceph", "-s")
-	c.daemon("mgr", "ceph-mgr", "-i", "x")
+	// Without a manager, only how full it is cannot be told.
+	if _, err := exec.LookPath("ceph-mgr"); err == nil {
+		c.daemon("mgr", "ceph-mgr", "-i", "x")
+	}
 }
 
 // osd starts the OSD.

@@ -99,14 +99,12 @@ func (a *Access) Configure(ctx context.Context) error {
 func (a *Access) Changed(ctx context.Context, secrets map[string]*string) error {
 	key, ok := secrets["keyring"]
 	switch {
-	case ok && key == nil:
+	case !ok:
+		return nil
+	case key == nil:
 		return a.remove(ctx, a.extension())
-	case ok:
-		if err := a.keep(ctx, *key); err != nil {
-			return err
-		}
 	}
-	return a.Configure(ctx)
+	return a.keep(ctx, *key)
 }
 
 // Removed forgets the key and the configuration.
