@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/file"
+	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/mount"
@@ -22,7 +23,6 @@ type Config struct {
 	storage.Limited
 	tree.Folders
 	tree.Backups
-	tree.Chaining
 	Server        string  `pve:"server" fixed:"1" format:"pve-storage-server" doc:"Name or address of the server."`
 	Share         string  `pve:"share" fixed:"1" doc:"Name of the share."`
 	Subdir        *string `pve:"subdir" format:"pve-storage-path" doc:"Folder of the share that is mounted instead of all of it."`
@@ -49,8 +49,7 @@ func Type() storage.Type {
 	}, open)
 }
 
-// A pool is a share. What it is mounted with is known when it is: the password may
-// have come after.
+// A pool is a share.
 type pool struct {
 	*mount.Pool
 	config Config
@@ -77,8 +76,8 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 		Hint:  hint,
 		Cache: "writethrough", // without a cache at all it can only be used by an option of the mount
 	})
-	p.Options = options(c, p.credentials())
-	p.StateFiles = c.Chains()
+	// The password may come later.
+	p.Command = func() (run.Cmd, error) { return p.Mount(device, options(c, p.credentials())), nil }
 	return p, nil
 }
 

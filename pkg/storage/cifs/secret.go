@@ -42,17 +42,7 @@ func (p *pool) keep(ctx context.Context, password string) error {
 	if p.config.Username == nil {
 		api.Warnf(ctx, "storage %s: ignoring password parameter, no user set", p.ID)
 	}
-	if err := p.Secrets.Write(ctx, p.secret(), []byte("password="+password+"\n")); err != nil {
-		return err
-	}
-	p.Options = options(p.config, p.credentials())
-	return nil
+	return p.Secrets.Write(ctx, p.secret(), []byte("password="+password+"\n"))
 }
 
-func (p *pool) forget(ctx context.Context) error {
-	if err := p.Secrets.Remove(ctx, p.secret()); err != nil {
-		return err
-	}
-	p.Options = options(p.config, p.credentials())
-	return nil
-}
+func (p *pool) forget(ctx context.Context) error { return p.Secrets.Remove(ctx, p.secret()) }

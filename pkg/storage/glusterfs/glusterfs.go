@@ -7,7 +7,9 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 
+	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/mount"
 	"github.com/virtsmith/virtsmith/pkg/storage/tree"
@@ -47,6 +49,9 @@ type pool struct {
 	*mount.Pool
 	config  Config
 	servers []string
+
+	mu     sync.Mutex
+	answer string // the server that has answered
 }
 
 func open(c Config, env storage.Env) (storage.Pool, error) {
@@ -69,6 +74,7 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 		Hint:  hint,
 		Cache: "writethrough",
 	})
+	p.Command = p.from
 	return p, nil
 }
 
@@ -104,12 +110,21 @@ func (p *pool) choose(ctx context.Context) error {
 	for _, server := range p.servers {
 		err := mount.RPC(ctx, net.JoinHostPort(server, glusterPort), handshake, handshakeNumber)
 		if err == nil {
-			p.Device = mount.Host(server) + ":" + p.config.Volume
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.answer = server
 			return nil
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// from returns what mounts the volume.
+func (p *pool) from() (run.Cmd, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.Mount(mount.Host(p.answer)+":"+p.config.Volume, nil), nil
 }
 
 // Path returns the address under which QEMU finds an image, or where a file is

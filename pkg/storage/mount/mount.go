@@ -110,9 +110,19 @@ func (p *Pool) Mounted(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if ok && !p.Is(e) {
-		return false, p.unable(fmt.Errorf("'%s' is a mount point already, of '%s' (%s) and not of '%s'", p.Root, e.Device, e.Type, p.Device))
+		return false, p.unable(&foreign{p.Root, p.Device, e})
 	}
 	return ok, nil
+}
+
+// foreign is the error of a mount point that is another's.
+type foreign struct {
+	point, device string
+	is            Entry
+}
+
+func (e *foreign) Error() string {
+	return fmt.Sprintf("'%s' is a mount point already, of '%s' (%s) and not of '%s'", e.point, e.is.Device, e.is.Type, e.device)
 }
 
 func (p *Pool) unable(err error) error {
@@ -169,11 +179,7 @@ func (p *Pool) mount(ctx context.Context) error {
 			return fmt.Errorf("storage '%s' is not online: server %s: %w", p.ID, p.Tree.Server, err)
 		}
 	}
-	args := []string{"-t", p.Type, p.Device, p.Root}
-	for _, o := range p.Options {
-		args = append(args, "-o", o)
-	}
-	c := run.Command("mount", args...)
+	c := p.Mount(p.Device, p.Options)
 	if p.Command != nil {
 		var err error
 		if c, err = p.Command(); err != nil {
@@ -189,6 +195,16 @@ func (p *Pool) mount(ctx context.Context) error {
 		return p.unable(fmt.Errorf("mount error: '%s' is not mounted although %s succeeded", p.Root, c.Name()))
 	}
 	return nil
+}
+
+// Mount returns the command that mounts a device where the source belongs, for sources
+// that know what to mount only then.
+func (p *Pool) Mount(device string, options []string) run.Cmd {
+	args := []string{"-t", p.Type, device, p.Root}
+	for _, o := range options {
+		args = append(args, "-o", o)
+	}
+	return run.Command("mount", args...)
 }
 
 func (p *Pool) hint(err error) string {
@@ -216,6 +232,9 @@ func (p *Pool) clear(ctx context.Context) error {
 // at once, and ends when its last user does.
 func (p *Pool) Deactivate(ctx context.Context) error {
 	mounted, err := p.Mounted(ctx)
+	if _, ok := errors.AsType[*foreign](err); ok {
+		return nil // it is not ours that is mounted
+	}
 	if err != nil || !mounted {
 		return err
 	}
@@ -236,6 +255,18 @@ func (p *Pool) Status(ctx context.Context) (storage.Status, error) {
 		return storage.Status{}, fmt.Errorf("storage '%s' is not mounted on '%s'", p.ID, p.Root)
 	}
 	return p.Tree.Status(ctx)
+}
+
+// Info looks at one volume. Others do so without asking for the storage first, and a
+// volume that cannot be seen for want of a mount must not be taken for absent.
+func (p *Pool) Info(ctx context.Context, name string) (storage.Info, error) {
+	if _, err := p.Parse(name); err != nil {
+		return storage.Info{}, err
+	}
+	if err := p.Activate(ctx); err != nil {
+		return storage.Info{}, err
+	}
+	return p.Tree.Info(ctx, name)
 }
 
 // Image returns how qemu-img reads and writes an image.

@@ -2,9 +2,9 @@
 package nfs
 
 import (
+	"cmp"
 	"context"
 	"net"
-	"strconv"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -19,7 +19,6 @@ type Config struct {
 	storage.Limited
 	tree.Folders
 	tree.Backups
-	tree.Chaining
 	Server        string  `pve:"server" fixed:"1" format:"pve-storage-server" doc:"Name or address of the server."`
 	Export        string  `pve:"export" fixed:"1" format:"pve-storage-path" doc:"Folder of the server that is mounted."`
 	Path          string  `pve:"path" fixed:"1" format:"pve-storage-path" doc:"Mount point; /mnt/pve/<storage> if not given."`
@@ -59,7 +58,6 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 		s.Check = func(ctx context.Context) error { return answers(ctx, c.Server, o) }
 	}
 	p := mount.New(tree.New(env, c.Path, c.Folders, c.ContentDirs, c.Preallocation), c.Server, s)
-	p.StateFiles = c.Chains()
 	return p, nil
 }
 
@@ -74,37 +72,30 @@ func hint(said string) string {
 	return ""
 }
 
-// Programs of ONC RPC, and where they are.
-const (
-	nfsProgram    = 100003
-	portProgram   = 100000
-	nfsPort       = 2049
-	portMapperTCP = "111"
-)
+const nfsPort = "2049"
 
 // options are those of a mount that say how the server is found.
 type options struct {
-	version uint32
-	port    int // 0 means that the port mapper knows
+	version uint32 // 0 where any will do
+	port    string // empty where none is given
 	rdma    bool
 }
 
 // parseOptions reads what nfs(5) says of finding the server.
 func parseOptions(text *string) options {
-	o := options{version: 4, port: nfsPort}
+	var o options
 	if text == nil {
 		return o
 	}
 	for _, pair := range schema.SplitList(*text) {
 		switch name, value, _ := strings.Cut(pair, "="); name {
 		case "vers", "nfsvers":
+			o.version = 4
 			if strings.HasPrefix(value, "3") {
 				o.version = 3
 			}
 		case "port":
-			if n, err := strconv.ParseUint(value, 10, 16); err == nil {
-				o.port = int(n)
-			}
+			o.port = value
 		case "rdma":
 			o.rdma = true
 		case "proto":
@@ -114,16 +105,30 @@ func parseOptions(text *string) options {
 	return o
 }
 
-// answers fails unless the server does. One that has its NFS elsewhere has a port mapper
-// that knows.
+// answers fails unless the server does. One that is not where it usually is has a port
+// mapper that knows.
 func answers(ctx context.Context, server string, o options) error {
-	mapper := func() error { return mount.RPC(ctx, net.JoinHostPort(server, portMapperTCP), portProgram, 2) }
-	if o.port == 0 {
-		return mapper()
+	version := cmp.Or(o.version, 4)
+	ask := func(port string) error {
+		return mount.RPC(ctx, net.JoinHostPort(server, port), mount.NFSProgram, version)
 	}
-	err := mount.RPC(ctx, net.JoinHostPort(server, strconv.Itoa(o.port)), nfsProgram, o.version)
-	if err != nil && o.version == 3 && o.port == nfsPort && mapper() == nil {
-		return nil
+	if o.port != "" && o.port != "0" {
+		return ask(o.port)
 	}
-	return err
+	if o.port == "" {
+		err := ask(nfsPort)
+		if err == nil || o.version == 4 {
+			return err
+		}
+		version = 3
+		if port, mapped := mount.Port(ctx, server, mount.NFSProgram, version); mapped == nil && port != nfsPort {
+			return ask(port)
+		}
+		return err
+	}
+	port, err := mount.Port(ctx, server, mount.NFSProgram, version)
+	if err != nil {
+		return err
+	}
+	return ask(port)
 }

@@ -284,7 +284,8 @@ func TestReadOnlyExport(t *testing.T) {
 
 // TestNotExported: what the server does not offer is said so.
 func TestNotExported(t *testing.T) {
-	n := newNAS(t, "vers=3")
+	n := newNAS(t, "vers=3,port=0") // the port mapper knows
+	n.alloc(t)
 	other := storage.New(storage.Options{
 		Root: t.TempDir(), Node: "pve1", Runner: run.Host{}, Types: []storage.Type{nfs.Type()},
 		Config: func(context.Context) (string, error) {
