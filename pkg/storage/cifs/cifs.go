@@ -23,6 +23,7 @@ type Config struct {
 	storage.Limited
 	tree.Folders
 	tree.Backups
+	tree.Chaining
 	Server        string  `pve:"server" fixed:"1" format:"pve-storage-server" doc:"Name or address of the server."`
 	Share         string  `pve:"share" fixed:"1" doc:"Name of the share."`
 	Subdir        *string `pve:"subdir" format:"pve-storage-path" doc:"Folder of the share that is mounted instead of all of it."`
@@ -78,6 +79,7 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 	})
 	// The password may come later.
 	p.Command = func() (run.Cmd, error) { return p.Mount(device, options(c, p.credentials())), nil }
+	p.StateFiles = c.Chains()
 	return p, nil
 }
 

@@ -19,6 +19,7 @@ type Config struct {
 	storage.Limited
 	tree.Folders
 	tree.Backups
+	tree.Chaining
 	Server        string  `pve:"server" fixed:"1" format:"pve-storage-server" doc:"Name or address of the server."`
 	Export        string  `pve:"export" fixed:"1" format:"pve-storage-path" doc:"Folder of the server that is mounted."`
 	Path          string  `pve:"path" fixed:"1" format:"pve-storage-path" doc:"Mount point; /mnt/pve/<storage> if not given."`
@@ -58,6 +59,7 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 		s.Check = func(ctx context.Context) error { return answers(ctx, c.Server, o) }
 	}
 	p := mount.New(tree.New(env, c.Path, c.Folders, c.ContentDirs, c.Preallocation), c.Server, s)
+	p.StateFiles = c.Chains()
 	return p, nil
 }
 
