@@ -82,18 +82,14 @@ func (t Tool) MakeBase(ctx context.Context, group, name string) error {
 	return t.change(ctx, "lvchange '"+group+"/"+name+"'", "lvchange", "-an", "-pr", "-ky", group+"/"+name)
 }
 
-// Activate makes volumes usable, on this host alone, as they are now: another host may
-// have changed them.
-func (t Tool) Activate(ctx context.Context, group string, names ...string) error {
-	for _, name := range names {
-		if err := t.change(ctx, "can't activate LV '/dev/"+group+"/"+name+"': lvchange", "lvchange", "-aey", group+"/"+name); err != nil {
-			return err
-		}
-		if err := t.change(ctx, "can't refresh LV '/dev/"+group+"/"+name+"' for activation: lvchange", "lvchange", "--refresh", group+"/"+name); err != nil {
-			return err
-		}
-	}
-	return nil
+// Activate makes a volume usable, on this host alone.
+func (t Tool) Activate(ctx context.Context, group, name string) error {
+	return t.change(ctx, "can't activate LV '/dev/"+group+"/"+name+"': lvchange", "lvchange", "-aey", group+"/"+name)
+}
+
+// Refresh makes an active volume what it is now: another host may have changed it.
+func (t Tool) Refresh(ctx context.Context, group, name string) error {
+	return t.change(ctx, "can't refresh LV '/dev/"+group+"/"+name+"' for activation: lvchange", "lvchange", "--refresh", group+"/"+name)
 }
 
 // ActivateSkipped makes volumes usable that are not made active with the others.

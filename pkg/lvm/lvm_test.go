@@ -140,7 +140,8 @@ func TestCommands(t *testing.T) {
 			return l.Retag(ctx, "vg", "a", []string{"x"}, []string{"y"})
 		}},
 		{"lvchange -an -pr -ky vg/base-1", func(ctx context.Context, l lvm.Tool) error { return l.MakeBase(ctx, "vg", "base-1") }},
-		{"lvchange -aey vg/a\nlvchange --refresh vg/a", func(ctx context.Context, l lvm.Tool) error { return l.Activate(ctx, "vg", "a") }},
+		{"lvchange -aey vg/a", func(ctx context.Context, l lvm.Tool) error { return l.Activate(ctx, "vg", "a") }},
+		{"lvchange --refresh vg/a", func(ctx context.Context, l lvm.Tool) error { return l.Refresh(ctx, "vg", "a") }},
 		{"lvchange -ay -K vg/a", func(ctx context.Context, l lvm.Tool) error { return l.ActivateSkipped(ctx, "vg", "a") }},
 		{"lvchange -aln vg/a", func(ctx context.Context, l lvm.Tool) error { return l.Deactivate(ctx, "vg", "a") }},
 		{"vgchange -aln vg", func(ctx context.Context, l lvm.Tool) error { return l.DeactivateGroup(ctx, "vg") }},

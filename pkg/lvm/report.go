@@ -1,6 +1,7 @@
 package lvm
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -77,18 +78,17 @@ func (t Tool) Groups(ctx context.Context, names ...string) ([]Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := parseReport(text, "vg")
+	rows, err := parseReport(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	var found []Group
 	for _, r := range rows {
-		if r["vg_name"] == "" {
+		if r.VGName == "" {
 			continue
 		}
 		found = append(found, Group{
-			Name: r["vg_name"], Size: r.bytes("vg_size"), Free: r.bytes("vg_free"),
-			Extent: r.bytes("vg_extent_size"), Volumes: int(r.bytes("lv_count")),
+			Name: string(r.VGName), Size: r.VGSize.bytes(), Free: r.VGFree.bytes(), Extent: r.Extent.bytes(), Volumes: int(r.Count.bytes()),
 		})
 	}
 	return found, nil
@@ -105,7 +105,7 @@ func (t Tool) Volumes(ctx context.Context, group string) ([]Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := parseReport(text, "lv", "seg")
+	rows, err := parseReport(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
@@ -129,14 +129,14 @@ func volumesOf(rows []row) []Volume {
 
 func volumeOf(r row) (Volume, bool) {
 	v := Volume{
-		Group: r["vg_name"], Name: r["lv_name"], Size: r.bytes("lv_size"), Attr: r["lv_attr"],
-		Pool: r["pool_lv"], Origin: r["origin"], Data: r.percent("data_percent"), Metadata: r.percent("metadata_percent"),
-		MetaSize: r.bytes("lv_metadata_size"), ThinID: int(r.bytes("thin_id")),
+		Group: string(r.VGName), Name: string(r.LVName), Size: r.LVSize.bytes(), Attr: string(r.Attr),
+		Pool: string(r.Pool), Origin: string(r.Origin), Data: r.Data.percent(), Metadata: r.Metadata.percent(),
+		MetaSize: r.MetaSize.bytes(), ThinID: int(r.ThinID.bytes()),
 	}
-	if tags := r["lv_tags"]; tags != "" {
-		v.Tags = strings.Split(tags, ",")
+	if r.Tags != "" {
+		v.Tags = strings.Split(string(r.Tags), ",")
 	}
-	if at := r.bytes("lv_time"); at > 0 {
+	if at := r.Time.bytes(); at > 0 {
 		v.Created = time.Unix(at, 0)
 	}
 	return v, v.Group != "" && v.Name != ""
@@ -149,13 +149,13 @@ func (t Tool) PVGroup(ctx context.Context, device string) (group string, is bool
 	if err != nil {
 		return "", false, err
 	}
-	rows, err := parseReport(text, "pv")
+	rows, err := parseReport(text)
 	if err != nil {
 		return "", false, fmt.Errorf("pvs: %w", err)
 	}
 	for _, r := range rows {
-		if same(r["pv_name"], device) {
-			return r["vg_name"], true, nil
+		if same(string(r.PVName), device) {
+			return string(r.VGName), true, nil
 		}
 	}
 	return "", false, nil
@@ -170,63 +170,89 @@ func reportArgs(columns string) []string {
 	}
 }
 
-// A row is what a report says of one thing, by column.
-type row map[string]string
+// A row is what a report says of one thing.
+type row struct {
+	VGName   value `json:"vg_name"`
+	VGSize   value `json:"vg_size"`
+	VGFree   value `json:"vg_free"`
+	Extent   value `json:"vg_extent_size"`
+	Count    value `json:"lv_count"`
+	PVName   value `json:"pv_name"`
+	LVName   value `json:"lv_name"`
+	LVSize   value `json:"lv_size"`
+	Attr     value `json:"lv_attr"`
+	Pool     value `json:"pool_lv"`
+	Origin   value `json:"origin"`
+	Data     value `json:"data_percent"`
+	Metadata value `json:"metadata_percent"`
+	MetaSize value `json:"lv_metadata_size"`
+	ThinID   value `json:"thin_id"`
+	Tags     value `json:"lv_tags"`
+	Time     value `json:"lv_time"`
+}
 
-func (r row) bytes(column string) int64 {
-	n, err := strconv.ParseInt(r[column], 10, 64)
+// A value is text, whatever form it has in the report: older LVM writes text, newer can
+// write numbers and lists.
+type value string
+
+// UnmarshalJSON reads a value.
+func (v *value) UnmarshalJSON(b []byte) error {
+	switch {
+	case len(b) == 0 || string(b) == "null":
+		return nil
+	case b[0] == '"' && bytes.IndexByte(b, '\\') < 0: // nearly all
+		*v = value(bytes.TrimSpace(b[1 : len(b)-1]))
+		return nil
+	case b[0] == '"':
+		var text string
+		err := json.Unmarshal(b, &text)
+		*v = value(strings.TrimSpace(text))
+		return err
+	case b[0] == '[':
+		var list []value
+		if err := json.Unmarshal(b, &list); err != nil {
+			return err
+		}
+		var words []string
+		for _, one := range list {
+			words = append(words, string(one))
+		}
+		*v = value(strings.Join(words, ","))
+		return nil
+	}
+	*v = value(b)
+	return nil
+}
+
+func (v value) bytes() int64 {
+	n, err := strconv.ParseInt(string(v), 10, 64)
 	if err != nil || n < 0 {
 		return 0
 	}
 	return n
 }
 
-func (r row) percent(column string) float64 {
-	n, err := strconv.ParseFloat(r[column], 64)
+func (v value) percent() float64 {
+	n, err := strconv.ParseFloat(string(v), 64)
 	if err != nil || !(n > 0) {
 		return 0
 	}
 	return min(n, 100)
 }
 
-// parseReport reads the rows of a report on things of the given kinds. Older LVM writes all values as text, newer
-// can write numbers and lists.
-func parseReport(text []byte, kinds ...string) ([]row, error) {
+// parseReport reads the rows of a report, whatever it is about.
+func parseReport(text []byte) ([]row, error) {
 	var said struct {
-		Report []map[string][]map[string]any `json:"report"`
+		Report []map[string][]row `json:"report"`
 	}
-	d := json.NewDecoder(strings.NewReader(string(text)))
-	d.UseNumber()
-	if err := d.Decode(&said); err != nil {
+	if err := json.Unmarshal(text, &said); err != nil {
 		return nil, fmt.Errorf("the report cannot be read: %w", err)
 	}
 	var rows []row
 	for _, part := range said.Report {
-		for _, kind := range kinds {
-			for _, values := range part[kind] {
-				r := row{}
-				for column, value := range values {
-					r[column] = textOf(value)
-				}
-				rows = append(rows, r)
-			}
+		for _, kind := range []string{"vg", "lv", "seg", "pv"} { // not the log, if it has one
+			rows = append(rows, part[kind]...)
 		}
 	}
 	return rows, nil
-}
-
-func textOf(value any) string {
-	switch v := value.(type) {
-	case string:
-		return strings.TrimSpace(v)
-	case json.Number:
-		return v.String()
-	case []any:
-		var list []string
-		for _, one := range v {
-			list = append(list, textOf(one))
-		}
-		return strings.Join(list, ",")
-	}
-	return ""
 }

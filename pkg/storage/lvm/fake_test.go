@@ -55,8 +55,8 @@ func TestDry(t *testing.T) {
 		{"free a chain", chain, func(w *lvmtest.World) error { return w.Free(w.Ctx, q) }, []string{
 			"lvremove -f " + vg + "/vm-100-disk-1.qcow2", "lvremove -f " + vg + "/snap_vm-100-disk-1_a.qcow2",
 		}},
-		{"activate", "", func(w *lvmtest.World) error { return w.ActivateVolumes(w.Ctx, "", v) }, []string{"lvchange -aey " + vg + "/vm-100-disk-0", "lvchange --refresh " + vg + "/vm-100-disk-0"}},
-		{"activate a chain", chain, func(w *lvmtest.World) error { return w.ActivateVolumes(w.Ctx, "", q) }, []string{
+		{"activate", "", func(w *lvmtest.World) error { return w.ActivateVolumes(w.Ctx, "", v) }, []string{"lvchange -aey " + vg + "/vm-100-disk-0"}},
+		{"activate a shared chain", chain + "\tshared 1\n", func(w *lvmtest.World) error { return w.ActivateVolumes(w.Ctx, "", q) }, []string{
 			"lvchange -aey " + vg + "/vm-100-disk-1.qcow2", "lvchange --refresh " + vg + "/vm-100-disk-1.qcow2",
 			"lvchange -aey " + vg + "/snap_vm-100-disk-1_a.qcow2", "lvchange --refresh " + vg + "/snap_vm-100-disk-1_a.qcow2",
 		}},

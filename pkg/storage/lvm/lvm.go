@@ -208,7 +208,7 @@ func (p *pool) Info(ctx context.Context, name string) (storage.Info, error) {
 		return p.look(ctx, v), err
 	}
 	if !v.Active() {
-		if err := p.Tool.Activate(ctx, p.VG, name); err != nil {
+		if err := p.activate(ctx, name); err != nil {
 			return storage.Info{}, err
 		}
 		defer func() { _ = p.Tool.Deactivate(context.WithoutCancel(ctx), p.VG, name) }()
@@ -314,7 +314,7 @@ func (p *pool) ActivateVolume(ctx context.Context, name, snap string) error {
 		return errors.New("snapshot is working with qcow2 format only")
 	}
 	if n.Format == "raw" {
-		err := p.Tool.Activate(ctx, p.VG, name)
+		err := p.activate(ctx, name)
 		if !errors.Is(err, lvm.ErrMissing) {
 			return err
 		}
@@ -322,7 +322,7 @@ func (p *pool) ActivateVolume(ctx context.Context, name, snap string) error {
 		if _, _, err := p.find(ctx, name); err != nil {
 			return err
 		}
-		return p.Tool.Activate(ctx, p.VG, name)
+		return p.activate(ctx, name)
 	}
 	_, all, err := p.find(ctx, name)
 	if err != nil {
@@ -333,7 +333,28 @@ func (p *pool) ActivateVolume(ctx context.Context, name, snap string) error {
 			return storage.Told(fmt.Sprintf("snapshot '%s' does not exist on '%s'", snap, name), storage.ErrNotExist)
 		}
 	}
-	return p.Tool.Activate(ctx, p.VG, links(all, name)...)
+	return p.activate(ctx, links(all, name)...)
+}
+
+// activate makes logical volumes usable. Where other hosts have no part in the group, one
+// that is active is as it should be.
+func (p *pool) activate(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		st, err := os.Stat(p.Device(name))
+		active := err == nil && st.Mode()&os.ModeDevice != 0
+		if active && !p.shared {
+			continue
+		}
+		if err := p.Tool.Activate(ctx, p.VG, name); err != nil {
+			return err
+		}
+		if p.shared {
+			if err := p.Tool.Refresh(ctx, p.VG, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // links returns the logical volumes that a volume and its states are, the volume first.

@@ -159,7 +159,7 @@ func (p *pool) dispose(ctx context.Context, buried ...string) error {
 // clear overwrites a logical volume.
 func (p *pool) clear(ctx context.Context, lv string) error {
 	api.Printf(ctx, "zero-out data on image %s (%s)\n", volgroup.Buried(lv), p.Device(lv))
-	if err := p.Tool.Activate(ctx, p.VG, lv); err != nil {
+	if err := p.activate(ctx, lv); err != nil {
 		return err
 	}
 	return lvm.Zero(ctx, p.Device(lv), 0, 0, lvm.ZeroOptions{Step: p.wipe.step, Rate: p.wipe.rate, Exclusive: true})
