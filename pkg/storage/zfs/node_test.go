@@ -2,6 +2,7 @@ package zfs_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -229,11 +230,27 @@ func TestLIO(t *testing.T) {
 		t.Errorf("after resizing: %s", out)
 	}
 
+	base, err := s.CreateBase(t.Context(), v)
+	ok(err)
+	clone, err := s.Clone(t.Context(), base, 101, "")
+	ok(err)
+	if clone.Name != "base-100-disk-0/vm-101-disk-0" {
+		t.Errorf("the clone is %s", clone)
+	}
+	if path, err = s.Path(t.Context(), clone, ""); err != nil {
+		t.Fatal(err)
+	}
+	same(true)
+	if err := s.Free(t.Context(), base); !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("removing the base: %v", err)
+	}
+	ok(s.Free(t.Context(), clone))
+
 	// A disk that was half made: its dataset is there and no LUN. It can be removed.
-	command(t, "zfs", "create", "-V", "4m", "vsnas/vm/vm-101-disk-0")
+	command(t, "zfs", "create", "-V", "4m", "vsnas/vm/vm-102-disk-0")
 	half := v
-	half.Name = "vm-101-disk-0"
-	if _, err := s.Path(t.Context(), half, ""); err == nil || !strings.Contains(err.Error(), "Could not find lu_name for zvol vm-101-disk-0") {
+	half.Name = "vm-102-disk-0"
+	if _, err := s.Path(t.Context(), half, ""); err == nil || !strings.Contains(err.Error(), "Could not find lu_name for zvol vm-102-disk-0") {
 		t.Errorf("a disk without a LUN: %v", err)
 	}
 	ok(s.Free(t.Context(), half))
@@ -252,7 +269,7 @@ func TestLIO(t *testing.T) {
 			}
 		})
 	}
-	ok(s.Free(t.Context(), v))
+	ok(s.Free(t.Context(), base))
 	r.sshd.Kill()
 	if _, err := s.Status(t.Context(), "nas"); err == nil || !strings.Contains(err.Error(), "storage 'nas' is not online: connect to 127.0.0.1:22: ") {
 		t.Errorf("a server that is gone: %v", err)

@@ -2,6 +2,7 @@ package zfs_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,8 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/testiscsi"
 	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/storagetest"
 	"github.com/virtsmith/virtsmith/pkg/storage/zfs"
 )
@@ -27,16 +30,14 @@ import (
 // their programs, keeps disks in files, and gives them out by tgtd. The test itself is
 // the program that is run instead of ssh.
 type nas struct {
-	Dir      string
-	Control  string                    // of tgtd
-	Targets  map[string]string         // name to id
-	Sets     map[string]*set           // datasets by name
-	LUNs     map[string]map[int]string // by target, the storage objects
-	Objects  map[string]string         // storage object to device
-	Saved    bool                      // whether all of that was saved
-	Limits   map[string]int64          // of pools, in bytes
-	Clock    int64
-	commands map[string]func([]string) error
+	Dir     string
+	Control string                    // of tgtd
+	Targets map[string]string         // name to id
+	Sets    map[string]*set           // datasets by name
+	LUNs    map[string]map[int]string // by target, the storage objects
+	Objects map[string]string         // storage object to device
+	Limits  map[string]int64          // of pools, in bytes
+	Clock   int64
 }
 
 // A set is a dataset.
@@ -415,47 +416,148 @@ func (n *nas) save(w io.Writer) error {
 	return json.NewEncoder(w).Encode(map[string]any{"fabric_modules": []any{}, "storage_objects": objects, "targets": targets})
 }
 
-// TestContract runs everything against a server that is made up, over iSCSI that is not.
-func TestContract(t *testing.T) {
+// A simulated is a server that is made up, whose iSCSI is not.
+type simulated struct {
+	*testiscsi.Server
+	t    testing.TB
+	nas  *nas
+	ssh  string // what is run instead of ssh
+	port string
+}
+
+func newSimulated(t testing.TB) *simulated {
+	t.Helper()
 	server := testiscsi.New(t)
 	_, port, _ := strings.Cut(server.Portal, ":")
-	number, _ := strconv.Atoi(port)
-	dir := t.TempDir()
-	n := &nas{
-		Dir: dir, Control: strconv.Itoa(number % (1 << 15)), Targets: map[string]string{}, Sets: map[string]*set{},
-		LUNs: map[string]map[int]string{}, Objects: map[string]string{}, Limits: map[string]int64{},
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
 	}
+	dir := t.TempDir()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ssh := filepath.Join(dir, "ssh")
-	if err := os.WriteFile(ssh, []byte("#!/bin/sh\n"+asNAS+"='"+dir+"' exec '"+exe+"' \"$@\"\n"), 0o700); err != nil {
+	s := &simulated{Server: server, t: t, ssh: filepath.Join(dir, "ssh"), port: port, nas: &nas{
+		Dir: dir, Control: strconv.Itoa(number % (1 << 15)), Targets: map[string]string{}, Sets: map[string]*set{},
+		LUNs: map[string]map[int]string{}, Objects: map[string]string{}, Limits: map[string]int64{},
+	}}
+	if err := os.WriteFile(s.ssh, []byte("#!/bin/sh\n"+asNAS+"='"+dir+"' exec '"+exe+"' \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	section := func(size int64) []string {
-		target := server.Target()
+	s.change(func(*nas) {})
+	return s
+}
+
+// change looks at the server, or does to it what nobody was asked for.
+func (s *simulated) change(do func(*nas)) {
+	s.t.Helper()
+	path := filepath.Join(s.nas.Dir, "state")
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		now := &nas{}
+		err = json.Unmarshal(raw, now)
+		s.nas = now
+	}
+	if err != nil && !os.IsNotExist(err) {
+		s.t.Fatal(err)
+	}
+	do(s.nas)
+	if raw, err = json.Marshal(s.nas); err == nil {
+		err = os.WriteFile(path, raw, 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// section makes an empty storage on a pool of the given size.
+func (s *simulated) section(size int64) (options []string) {
+	s.t.Helper()
+	target := s.Target()
+	s.change(func(n *nas) {
 		pool := fmt.Sprintf("tank/t%d", len(n.Targets)+1)
-		raw, err := os.ReadFile(filepath.Join(dir, "state"))
-		if err == nil {
-			err = json.Unmarshal(raw, n)
-		}
-		if err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
-		}
 		n.Targets[target.Name] = strconv.Itoa(len(n.Targets) + 1)
 		n.Limits[pool] = size
-		if raw, err = json.Marshal(n); err == nil {
-			err = os.WriteFile(filepath.Join(dir, "state"), raw, 0o600)
-		}
+		options = []string{"portal " + s.Portal, "target " + target.Name, "pool " + pool, "blocksize 8k", "iscsiprovider LIO", "lio_tpg tpg1"}
+	})
+	return options
+}
+
+func (s *simulated) storageType() storage.Type {
+	return zfs.TypeWith(s.ssh, s.port, time.Minute, time.Minute)
+}
+
+// TestContract runs everything against a server that is made up, over iSCSI that is not.
+func TestContract(t *testing.T) {
+	s := newSimulated(t)
+	storagetest.Run(t, storagetest.Options{
+		Type: s.storageType(), Slow: true,
+		Section: func(*testing.T) []string { return s.section(4 << 30) },
+		Small:   func(*testing.T) []string { return s.section(64 << 20) },
+	})
+}
+
+// TestHalfMade: what a kill leaves can be removed, and made again.
+func TestHalfMade(t *testing.T) {
+	sim := newSimulated(t)
+	cfg := "zfs: nas\n\t" + strings.Join(sim.section(1<<30), "\n\t") + "\n"
+	s := storage.New(storage.Options{
+		Root: t.TempDir(), Node: "pve1", Runner: run.Host{}, Types: []storage.Type{sim.storageType()},
+		Config: func(context.Context) (string, error) { return cfg, nil },
+	})
+	alloc := func() id.Volume {
+		t.Helper()
+		v, err := s.Alloc(t.Context(), "nas", storage.Alloc{Guest: 100, Format: "raw", File: disk, Size: 1024})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return []string{"portal " + server.Portal, "target " + target.Name, "pool " + pool, "blocksize 8k", "iscsiprovider LIO", "lio_tpg tpg1"}
+		return v
 	}
-	storagetest.Run(t, storagetest.Options{
-		Type: zfs.TypeWith(ssh, port, time.Minute, time.Minute), Slow: true,
-		Section: func(*testing.T) []string { return section(4 << 30) },
-		Small:   func(*testing.T) []string { return section(64 << 20) },
-	})
+	lose := func(n *nas, object bool) {
+		for target, luns := range n.LUNs {
+			for number := range luns {
+				if err := n.tgt("delete", target, number); err != nil {
+					t.Error(err)
+				}
+				delete(luns, number)
+			}
+		}
+		if object {
+			clear(n.Objects)
+		}
+	}
+	for name, half := range map[string]func(*nas){
+		"no LUN":                func(n *nas) { lose(n, false) },
+		"nothing but a dataset": func(n *nas) { lose(n, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := alloc()
+			sim.change(half)
+			if _, err := s.Path(t.Context(), v, ""); err == nil || err.Error() != "Could not find lu_name for zvol "+disk {
+				t.Errorf("its address: %v", err)
+			}
+			if err := s.Free(t.Context(), v); err != nil {
+				t.Error(err)
+			}
+			sim.change(func(n *nas) {
+				if len(n.Sets)+len(n.Objects) > 0 {
+					t.Errorf("left: %v, %v", n.Sets, n.Objects)
+				}
+			})
+		})
+	}
+	// A disk that cannot be removed has its LUN again.
+	v := alloc()
+	sim.change(func(n *nas) { n.Objects["another"] = "/dev/tank/t1/" + disk })
+	if err := s.Free(t.Context(), v); err == nil || !strings.Contains(err.Error(), "dataset is busy") {
+		t.Errorf("a disk in use: %v", err)
+	}
+	if _, err := s.Path(t.Context(), v, ""); err != nil {
+		t.Errorf("its address: %v", err)
+	}
+	sim.change(func(n *nas) { delete(n.Objects, "another") })
+	if err := s.Free(t.Context(), v); err != nil {
+		t.Error(err)
+	}
 }
