@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -54,11 +55,30 @@ func (s *Service) learn(ctx context.Context, names ...string) bool {
 	}
 	before := len(s.learned)
 	for _, t := range s.o.Outside(ctx, names...) {
-		if _, known := find(slices.Concat(s.o.Types, s.learned), t.Name); !known {
-			s.learned = append(s.learned, t)
+		known := slices.Concat(s.o.Types, s.learned)
+		if _, ok := find(known, t.Name); ok {
+			continue
 		}
+		if why := clash(known, t); why != "" {
+			tell(ctx, why)
+			continue
+		}
+		s.learned = append(s.learned, t)
 	}
 	return len(s.learned) > before
+}
+
+// clash tells why a type cannot live beside others: the options of all types are one list
+// to those who add storages, so that one name has one kind of value.
+func clash(known []Type, t Type) string {
+	for _, f := range t.Config.Fields {
+		for _, other := range known {
+			if o, _ := other.Config.Lookup(f.Name); o != nil && o.Schema.Type != f.Schema.Type {
+				return fmt.Sprintf("storage type '%s': property '%s' is a %s, but a %s of type '%s'", t.Name, f.Name, f.Schema.Type, o.Schema.Type, other.Name)
+			}
+		}
+	}
+	return ""
 }
 
 // parse reads storage.cfg, with the types from outside that occur there.

@@ -205,6 +205,21 @@ func TestService(t *testing.T) {
 	}
 }
 
+// TestClash: one option is one kind of value, whatever type it belongs to.
+func TestClash(t *testing.T) {
+	f := Finder{Root: t.TempDir(), Runner: run.Host{}}
+	script(t, f, "odd", describes)
+	script(t, f, "even", `echo '{"result":{"api":1,"name":"even","contents":["images"],"properties":{"level":{"type":"integer"}}}}'`)
+	script(t, f, "other", `echo '{"result":{"api":1,"name":"other","contents":["images"],"properties":{"level":{"type":"string"}}}}'`)
+	var names []string
+	for _, kind := range serve(t, f, "").Sections().Types {
+		names = append(names, kind.Name)
+	}
+	if !slices.Equal(names, []string{"even", "odd"}) {
+		t.Errorf("types %q", names)
+	}
+}
+
 // records is a program that writes down what it is told.
 func records(dir string) string {
 	return `echo "$0 $*" >>` + dir + `/argv; tr '\0' ' ' </proc/$$/environ >>` + dir + "/argv\ncat >>" + dir + "/stdin\n"
