@@ -52,7 +52,7 @@ func ExportDisk(ctx context.Context, env Env, w io.Writer, img Image) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // only read
+	defer conn.Close()    //nolint:errcheck // only read
 	_ = os.RemoveAll(dir) // now, as a broken pipe ends us without a word
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	c, err := nbd.Open(conn, "")
