@@ -84,6 +84,11 @@ func (p *pool) checkChain(name, cannot string) (storage.Name, error) {
 // Snapshot keeps the state of a volume: it gets another name, and an empty image on top
 // of it takes its place.
 func (p *pool) Snapshot(ctx context.Context, name, snap string) error {
+	return p.snapshot(ctx, name, snap, false)
+}
+
+// snapshot is Snapshot for a volume that may be open.
+func (p *pool) snapshot(ctx context.Context, name, snap string, open bool) error {
 	if _, err := p.checkChain(name, "snapshot"); err != nil {
 		return err
 	}
@@ -98,7 +103,7 @@ func (p *pool) Snapshot(ctx context.Context, name, snap string) error {
 	if _, there := volgroup.Lookup(all, state); there {
 		return storage.Told(fmt.Sprintf("snapshot '%s' of '%s' exists already", snap, name), storage.ErrExists)
 	}
-	if v.Open() {
+	if v.Open() && !open {
 		return p.InUse(name, lvm.ErrInUse)
 	}
 	if err := p.overlay(ctx, name, name, state); err != nil {
@@ -106,7 +111,10 @@ func (p *pool) Snapshot(ctx context.Context, name, snap string) error {
 	}
 	// From here on it is brought to its end.
 	return p.Locked(context.WithoutCancel(ctx), func(ctx context.Context) error {
-		return errors.Join(p.Tool.Rename(ctx, p.VG, name, state), p.Tool.Rename(ctx, p.VG, volgroup.Next+name, name))
+		if err := p.Tool.Rename(ctx, p.VG, name, state); err != nil {
+			return errors.Join(err, p.Tool.Remove(ctx, p.VG, volgroup.Next+name))
+		}
+		return p.Tool.Rename(ctx, p.VG, volgroup.Next+name, name)
 	})
 }
 
@@ -164,6 +172,9 @@ func (p *pool) overlay(ctx context.Context, name, like, backing string) error {
 
 // states returns the states that a volume is backed by, the newest first.
 func (p *pool) states(ctx context.Context, name string) ([]string, error) {
+	if plan.From(ctx) != nil {
+		return p.statesByAge(ctx, name)
+	}
 	if err := p.ActivateVolume(ctx, name, ""); err != nil {
 		return nil, err
 	}
@@ -188,6 +199,22 @@ func (p *pool) states(ctx context.Context, name string) ([]string, error) {
 		found = append(found, snap)
 	}
 	return nil, fmt.Errorf("volume '%s' is backed by itself", name)
+}
+
+// statesByAge is states for a dry run, which cannot look into what is not active.
+func (p *pool) statesByAge(ctx context.Context, name string) ([]string, error) {
+	_, all, err := p.find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(all, func(a, b lvm.Volume) int { return b.Created.Compare(a.Created) })
+	var found []string
+	for _, lv := range all {
+		if snap := volgroup.StateOf(all, lv.Name, name, suffix); snap != "" {
+			found = append(found, snap)
+		}
+	}
+	return found, nil
 }
 
 // Snapshots lists the states of a volume, the oldest first.
@@ -258,7 +285,7 @@ func (p *pool) Rollback(ctx context.Context, name, snap string) error {
 func (p *pool) replace(ctx context.Context, by, name string) error {
 	var buried string
 	err := p.Locked(context.WithoutCancel(ctx), func(ctx context.Context) (err error) {
-		buried, err = p.Replace(ctx, by, name)
+		buried, err = p.TakePlace(ctx, by, name)
 		return err
 	})
 	if err != nil || buried == "" {
@@ -314,13 +341,7 @@ func (p *pool) commit(ctx context.Context, name, state, child string) error {
 	if err := p.image(ctx, "commit", "-d", "-f", "qcow2", p.Device(child)); err != nil {
 		return fmt.Errorf("the state in %s cannot be used any more, but deleted again; %s is as it was: %w", state, child, err)
 	}
-	by := volgroup.Merged + child
-	if err := p.Locked(context.WithoutCancel(ctx), func(ctx context.Context) error {
-		return p.Tool.Rename(ctx, p.VG, state, by)
-	}); err != nil {
-		return err
-	}
-	return p.replace(ctx, by, child)
+	return p.takeOver(ctx, state, child)
 }
 
 // makeRoom makes the logical volume of a state as large as that of an image which goes

@@ -66,6 +66,27 @@ func TestDry(t *testing.T) {
 			"lvrename " + vg + " vm-100-disk-1.qcow2 snap_vm-100-disk-1_b.qcow2",
 			"lvrename " + vg + " next_vm-100-disk-1.qcow2 vm-100-disk-1.qcow2",
 		}},
+		{"keep the state of what QEMU has open", chain, func(w *lvmtest.World) error { return w.SnapshotOpen(w.Ctx, q, "b") }, []string{
+			"lvcreate -aly -Wy --yes --size 16384k --name next_vm-100-disk-1.qcow2 --setautoactivation n --addtag pve-vm-100 --addtag pve-vm-100-disk-1.qcow2 " + vg,
+			"qemu-img create -f qcow2 -u -b /dev/" + vg + "/snap_vm-100-disk-1_b.qcow2 -F qcow2 -o 'extended_l2=on,cluster_size=128k' /dev/" + vg + "/next_vm-100-disk-1.qcow2 0K",
+			"lvrename " + vg + " vm-100-disk-1.qcow2 snap_vm-100-disk-1_b.qcow2",
+			"lvrename " + vg + " next_vm-100-disk-1.qcow2 vm-100-disk-1.qcow2",
+		}},
+		{"replace by a state", chain, func(w *lvmtest.World) error { return w.ReplaceBySnapshot(w.Ctx, q, "a") }, []string{
+			"lvrename " + vg + " snap_vm-100-disk-1_a.qcow2 merged_vm-100-disk-1.qcow2", "lvrename " + vg + " vm-100-disk-1.qcow2 del-vm-100-disk-1.qcow2",
+			"lvrename " + vg + " merged_vm-100-disk-1.qcow2 vm-100-disk-1.qcow2", "lvremove -f " + vg + "/del-vm-100-disk-1.qcow2",
+		}},
+		{"rollback", chain, func(w *lvmtest.World) error { return w.Rollback(w.Ctx, q, "a") }, []string{
+			"lvcreate -aly -Wy --yes --size 16384k --name next_vm-100-disk-1.qcow2 --setautoactivation n --addtag pve-vm-100 --addtag pve-vm-100-disk-1.qcow2 " + vg,
+			"qemu-img create -f qcow2 -u -b /dev/" + vg + "/snap_vm-100-disk-1_a.qcow2 -F qcow2 -o 'extended_l2=on,cluster_size=128k' /dev/" + vg + "/next_vm-100-disk-1.qcow2 0K",
+			"lvrename " + vg + " vm-100-disk-1.qcow2 del-vm-100-disk-1.qcow2",
+			"lvrename " + vg + " next_vm-100-disk-1.qcow2 vm-100-disk-1.qcow2", "lvremove -f " + vg + "/del-vm-100-disk-1.qcow2",
+		}},
+		{"delete the first snapshot", chain, func(w *lvmtest.World) error { return w.DeleteSnapshot(w.Ctx, q, "a", false) }, []string{
+			"qemu-img commit -d -f qcow2 /dev/" + vg + "/vm-100-disk-1.qcow2",
+			"lvrename " + vg + " snap_vm-100-disk-1_a.qcow2 merged_vm-100-disk-1.qcow2", "lvrename " + vg + " vm-100-disk-1.qcow2 del-vm-100-disk-1.qcow2",
+			"lvrename " + vg + " merged_vm-100-disk-1.qcow2 vm-100-disk-1.qcow2", "lvremove -f " + vg + "/del-vm-100-disk-1.qcow2",
+		}},
 		{"delete a snapshot that QEMU has merged", chain, func(w *lvmtest.World) error { return w.DeleteSnapshot(w.Ctx, q, "a", true) }, []string{"lvremove -f " + vg + "/snap_vm-100-disk-1_a.qcow2"}},
 		{"resize", "", func(w *lvmtest.World) error { return w.Resize(w.Ctx, v, 16<<20, false) }, []string{"lvextend -L 16384k " + vg + "/vm-100-disk-0"}},
 		{"resize a chain", chain, func(w *lvmtest.World) error { return w.Resize(w.Ctx, q, 12<<20, true) }, []string{"lvextend -L 16384k " + vg + "/vm-100-disk-1.qcow2"}},

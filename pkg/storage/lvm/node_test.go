@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -240,6 +241,48 @@ func TestChain(t *testing.T) {
 	w.OK(t, w.Free(w.Ctx, moved))
 	if got := lvmtest.Names(t); got != "" {
 		t.Errorf("there is left: %s", got)
+	}
+}
+
+// TestChainOpen: what is done while a QEMU has the volume open, which is not told of it here.
+func TestChainOpen(t *testing.T) {
+	lvmtest.Group(t, "")
+	w := world(t, "snapshot-as-volume-chain 1")
+	v := w.Alloc(t, "vg", 100, "qcow2", 16<<10)
+	device := lvmtest.Device(v.Name)
+	lvmtest.Run(t, "qemu-io", "-f", "qcow2", "-c", "write -P 7 1M 64k", device)
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	w.OK(t, err)
+	defer f.Close()
+	if err := w.Snapshot(w.Ctx, v, "one"); !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("the storage's own snapshot of what is open: %v", err)
+	}
+	w.OK(t, w.SnapshotOpen(w.Ctx, v, "one"))
+	links, err := w.Chain(w.Ctx, v)
+	w.OK(t, err)
+	state := lvmtest.Device("snap_vm-100-disk-0_one.qcow2")
+	if diff := cmp.Diff([]storage.Link{{Path: device}, {Snapshot: "one", Path: state}}, links); diff != "" {
+		t.Error(diff)
+	}
+	// What is open is the state now.
+	opened, err := f.Stat()
+	w.OK(t, err)
+	if now, err := os.Stat(state); err != nil || !os.SameFile(opened, now) && now.Sys().(*syscall.Stat_t).Rdev != opened.Sys().(*syscall.Stat_t).Rdev {
+		t.Errorf("the state is another device: %v", err)
+	}
+	w.OK(t, w.Resize(w.Ctx, v, 32<<20, false))
+	w.OK(t, w.WidenSnapshot(w.Ctx, v, "one"))
+	sizes := strings.Fields(lvmtest.Run(t, "lvs", "--noheadings", "--units", "m", "--nosuffix", "-o", "lv_size", lvmtest.VG))
+	if len(sizes) != 2 || sizes[0] != sizes[1] {
+		t.Errorf("sizes: %q", sizes)
+	}
+	// As when QEMU did not take the new one: all is as before.
+	w.OK(t, w.ReplaceBySnapshot(w.Ctx, v, "one"))
+	if got := lvmtest.Names(t); got != v.Name {
+		t.Errorf("there is: %s", got)
+	}
+	if out := lvmtest.Run(t, "qemu-io", "-f", "qcow2", "-c", "read -P 7 1M 64k", device); strings.Contains(out, "failed") {
+		t.Error(out)
 	}
 }
 

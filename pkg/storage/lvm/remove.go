@@ -147,7 +147,7 @@ func (p *pool) dispose(ctx context.Context, buried ...string) error {
 			}
 		}
 		if err := p.Locked(ctx, func(ctx context.Context) error { return p.Tool.Remove(ctx, p.VG, lv) }); err != nil {
-			return err
+			return p.InUse(lv, err)
 		}
 		if p.wipe != nil && plan.From(ctx) == nil {
 			api.Printf(ctx, "successfully removed volume %s (%s/%s)\n", volgroup.Buried(lv), p.VG, lv)

@@ -95,7 +95,7 @@ func (p *pool) Rollback(ctx context.Context, name, snap string) error {
 			return fmt.Errorf("lvm rollback '%s/%s' error: %w", p.VG, volume(name, snap), err)
 		}
 		// From here on it is brought to its end.
-		buried, err = p.Replace(context.WithoutCancel(ctx), next, name)
+		buried, err = p.TakePlace(context.WithoutCancel(ctx), next, name)
 		return err
 	})
 	if err != nil {

@@ -191,10 +191,10 @@ func (g *Group) Settle(ctx context.Context, all []lvm.Volume, name string) ([]lv
 	return all, err
 }
 
-// Replace puts a logical volume that is complete, and named with one of the prefixes, in
+// TakePlace puts a logical volume that is complete, and named with one of the prefixes, in
 // the place of another. It returns what that is called now, to be removed; nothing where
 // there was none. It needs the lock.
-func (g *Group) Replace(ctx context.Context, by, name string) (buried string, err error) {
+func (g *Group) TakePlace(ctx context.Context, by, name string) (buried string, err error) {
 	var all []lvm.Volume
 	if plan.From(ctx) == nil {
 		if all, err = g.All(ctx); err != nil {
