@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,16 +41,35 @@ var (
 	scsiDevice = regexp.MustCompile(`^(\d+):(\d+):(\d+):(\d+)$`)
 )
 
+// A session is a connection of the kernel to a target.
+type session struct {
+	id     string
+	portal string // address and port
+	alive  bool   // connected just now
+}
+
+// sessions lists those with a target.
+func (h host) sessions(target string) (list []session) {
+	for _, entry := range names(filepath.Join(h.sys, "class/iscsi_session")) {
+		id, ok := strings.CutPrefix(entry, "session")
+		if !ok || h.line("class/iscsi_session", entry, "targetname") != target {
+			continue
+		}
+		to := "class/iscsi_connection/connection" + id + ":0"
+		list = append(list, session{
+			id: id, portal: net.JoinHostPort(h.line(to, "persistent_address"), h.line(to, "persistent_port")),
+			alive: h.line("class/iscsi_session", entry, "state") == "LOGGED_IN",
+		})
+	}
+	return list
+}
+
 // devices lists the disks of the sessions with a target. It reads what the kernel knows:
 // it does not wait for the target.
 func (h host) devices(target string) []device {
 	hosts := map[string]bool{}
-	sessions := filepath.Join(h.sys, "class/iscsi_session")
-	for _, session := range names(sessions) {
-		if h.line("class/iscsi_session", session, "targetname") != target {
-			continue
-		}
-		for _, entry := range names(filepath.Join(sessions, session, "device")) {
+	for _, s := range h.sessions(target) {
+		for _, entry := range names(filepath.Join(h.sys, "class/iscsi_session/session"+s.id, "device")) {
 			if m := targetDir.FindStringSubmatch(entry); m != nil {
 				hosts[m[1]] = true
 			}
@@ -118,11 +138,6 @@ func (h host) resolve(name string) string {
 		return ""
 	}
 	return strings.TrimPrefix(to, "../../")
-}
-
-// loggedIn tells whether a session is connected just now.
-func (h host) loggedIn(id string) bool {
-	return h.line("class/iscsi_session", "session"+id, "state") == "LOGGED_IN"
 }
 
 // unused fails where somebody has a device: a file system, another device, a guest.

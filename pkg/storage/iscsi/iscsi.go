@@ -86,37 +86,24 @@ func (p *pool) Has(f storage.Feature, name, snap string) bool {
 }
 
 // Activate logs in to the target by all its portals that answer, and sees which LUNs
-// there are, if that was not done a moment ago.
+// there are, if that was not done a moment ago. With a target that is there it runs no
+// program, most of the time.
 func (p *pool) Activate(ctx context.Context) error {
-	sessions, err := p.sessions(ctx)
-	if err != nil {
-		return err
-	}
-	portals, err := p.portals(ctx)
-	if err != nil {
-		return err
-	}
-	var without []string // portals to which there is no session
-	for _, portal := range portals {
-		if !slices.ContainsFunc(sessions, func(s session) bool { return s.portal == storage.JoinPort(portal, port) }) {
-			without = append(without, portal)
-		}
-	}
-	alive := slices.ContainsFunc(sessions, func(s session) bool { return p.host.loggedIn(s.id) })
+	sessions := p.host.sessions(p.target)
+	alive := slices.ContainsFunc(sessions, func(s session) bool { return s.alive })
 	switch {
 	case len(sessions) == 0:
-		return p.login(ctx, without)
+		return p.login(ctx)
 	case !alive:
 		return fmt.Errorf("storage '%s' is not online: the connection to target '%s' is lost, and is not restored yet", p.ID, p.target)
 	}
-	return p.refresh(ctx, sessions, without)
+	return p.refresh(ctx, sessions)
 }
 
 // Deactivate logs out of the target, unless one of its LUNs is in use.
 func (p *pool) Deactivate(ctx context.Context) error {
-	sessions, err := p.sessions(ctx)
-	if err != nil || len(sessions) == 0 {
-		return err
+	if len(p.host.sessions(p.target)) == 0 {
+		return nil
 	}
 	for _, d := range p.host.devices(p.target) {
 		if err := p.host.unused(ctx, d); err != nil {
@@ -178,11 +165,7 @@ func (p *pool) ActivateVolume(ctx context.Context, name, snap string) error {
 	if _, err := p.find(name); err == nil || plan.From(ctx) != nil {
 		return err
 	}
-	sessions, err := p.sessions(ctx)
-	if err != nil {
-		return err
-	}
-	if p.rescan(ctx, sessions, 0, p.patience) {
+	if p.rescan(ctx, p.host.sessions(p.target), 0, p.patience) {
 		p.named(ctx)
 	} else { // another is at it
 		p.await(ctx, p.patience, func() bool {
@@ -193,7 +176,7 @@ func (p *pool) ActivateVolume(ctx context.Context, name, snap string) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	_, err = p.find(name)
+	_, err := p.find(name)
 	return err
 }
 

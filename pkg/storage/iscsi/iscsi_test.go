@@ -43,6 +43,8 @@ func newHost(t *testing.T) host {
 	for number, target := range map[string]string{"1": iqn, "2": iqn, "3": "iqn.other"} {
 		file("sys/class/iscsi_session/session"+number+"/targetname", target+"\n")
 		file("sys/class/iscsi_session/session"+number+"/state", map[bool]string{true: "FAILED\n", false: "LOGGED_IN\n"}[number == "2"])
+		file("sys/class/iscsi_connection/connection"+number+":0/persistent_address", "192.0.2."+number+"\n")
+		file("sys/class/iscsi_connection/connection"+number+":0/persistent_port", "3260\n")
 		file("sys/class/iscsi_session/session"+number+"/device/target1"+number+":0:0/x", "")
 	}
 	disk := func(address, kind, name, sectors string) {
@@ -155,34 +157,44 @@ func says(args, stdout string, exit int) run.Exchange {
 	return run.Exchange{Args: append([]string{"iscsiadm"}, strings.Fields(args)...), Stdout: stdout, Exit: exit}
 }
 
-const sessionOne = "tcp: [1] 192.0.2.5:3260,1 " + iqn + " (non-flash)\n"
+// forget ends the sessions of a machine.
+func (h host) forget(t *testing.T, numbers ...string) {
+	t.Helper()
+	for _, number := range numbers {
+		if err := os.RemoveAll(h.sys + "/class/iscsi_session/session" + number); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSessions(t *testing.T) {
+	want := []session{{"1", "192.0.2.1:3260", true}, {"2", "192.0.2.2:3260", false}}
+	if diff := cmp.Diff(want, newHost(t).sessions(iqn), cmp.AllowUnexported(session{})); diff != "" {
+		t.Error(diff)
+	}
+}
 
 // TestActivateAgain: a target that is there is looked at once in a while, and portals
 // that are down do not matter.
 func TestActivateAgain(t *testing.T) {
 	f := run.NewFake(
-		says("--mode session", sessionOne+"tcp: [3] 192.0.2.5:3260,1 iqn.other (non-flash)\n", 0),
-		says("--mode node", "192.0.2.5:3260,1 "+iqn+"\n", 0),
 		says("--mode session --sid 1 --rescan", "", 0),
-		says("--mode session", sessionOne, 0),
-		says("--mode node", "", nothingFound),
+		says("--mode node", "192.0.2.1:3260,1 "+iqn+"\n127.0.0.1:1,1 "+iqn+"\n", 0),
 	)
 	p := newPool(t, f)
-	for range 2 {
+	for range 3 {
 		if err := p.Activate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if left := f.Left(); len(left) > 0 {
-		t.Errorf("not asked: %v", left)
+	if left := f.Left(); len(left) > 0 || len(f.Calls()) != 2 {
+		t.Errorf("not asked: %v, asked %v", left, f.Calls())
 	}
 }
 
 func TestLost(t *testing.T) {
-	p := newPool(t, run.NewFake(
-		says("--mode session", "tcp: [2] 192.0.2.5:3260,1 "+iqn+" (non-flash)\n", 0),
-		says("--mode node", "", nothingFound),
-	))
+	p := newPool(t, run.NewFake())
+	p.host.forget(t, "1")
 	if err := p.Activate(t.Context()); err == nil || !strings.Contains(err.Error(), "storage 'san' is not online: the connection to target '"+iqn+"' is lost") {
 		t.Errorf("got %v", err)
 	}
@@ -199,20 +211,17 @@ func TestLogin(t *testing.T) {
 	login := "--mode node --targetname " + iqn
 	discovered := there + ",1 " + iqn + "\n127.0.0.1:1,1 " + iqn + "\n" + there + ",1 iqn.other\n"
 	start := []run.Exchange{
-		says("--mode session", "", nothingFound),
-		says("--mode node", "", nothingFound),
 		says("--mode node", "", nothingFound),
 		says("--mode discovery --type sendtargets --portal "+there+" --op new", discovered, 0),
 	}
 	retry := says(login+" --op update --name node.session.initial_login_retry_max --value 0", "", 0)
-	again, rescan := says("--mode session", sessionOne, 0), says("--mode session --sid 1 --rescan", "", 0)
 	for _, c := range []struct {
 		name string
 		more []run.Exchange
 		want string
 	}{
-		{"well", []run.Exchange{retry, says(login+" --portal "+there+" --login", "", 0), again, rescan}, ""},
-		{"another was faster", []run.Exchange{retry, says(login+" --portal "+there+" --login", "", sessionExists), again, rescan}, ""},
+		{"well", []run.Exchange{retry, says(login+" --portal "+there+" --login", "", 0)}, ""},
+		{"another was faster", []run.Exchange{retry, says(login+" --portal "+there+" --login", "", sessionExists)}, ""},
 		{
 			"wrong password",
 			[]run.Exchange{
@@ -225,6 +234,7 @@ func TestLogin(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := run.NewFake(append(slices.Clone(start), c.more...)...)
 			p := newPool(t, f)
+			p.host.forget(t, "1", "2")
 			p.portal = there
 			got := ""
 			if err := p.Activate(t.Context()); err != nil {
@@ -239,28 +249,32 @@ func TestLogin(t *testing.T) {
 		})
 	}
 	t.Run("no such target", func(t *testing.T) {
-		p := newPool(t, run.NewFake(append(slices.Clone(start[:3]), says("--mode discovery --type sendtargets --portal "+there+" --op new", there+",1 iqn.other\n", 0))...))
+		p := newPool(t, run.NewFake(append(slices.Clone(start[:1]), says("--mode discovery --type sendtargets --portal "+there+" --op new", there+",1 iqn.other\n", 0))...))
+		p.host.forget(t, "1", "2")
 		p.portal = there
 		if err := p.Activate(t.Context()); err == nil || !strings.Contains(err.Error(), "target '"+iqn+"' is not there at portal '"+there+"'") {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("no program", func(t *testing.T) {
-		p := newPool(t, run.NewFake(run.Exchange{Args: []string{"iscsiadm", "--mode", "session"}, Missing: true}))
+		p := newPool(t, run.NewFake(run.Exchange{Args: []string{"iscsiadm", "--mode", "node"}, Missing: true}))
+		p.host.forget(t, "1", "2")
 		if err := p.Activate(t.Context()); err == nil || !strings.Contains(err.Error(), "no iscsi support - please install open-iscsi") {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("nobody there", func(t *testing.T) {
-		p := newPool(t, run.NewFake(start[:3]...))
+		p := newPool(t, run.NewFake(start[:1]...))
+		p.host.forget(t, "1", "2")
 		p.portal = "127.0.0.1:1"
 		if err := p.Activate(t.Context()); err == nil || err.Error() != "storage 'san' is not online: connect to 127.0.0.1:1: connect: connection refused" {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("dry run", func(t *testing.T) {
-		f := run.NewFake(start[:3]...)
+		f := run.NewFake(start[:1]...)
 		p := newPool(t, f)
+		p.host.forget(t, "1", "2")
 		p.portal = there
 		var told strings.Builder
 		if err := p.Activate(plan.With(t.Context(), plan.New(&told))); err != nil {
@@ -289,7 +303,6 @@ func (s hung) Run(ctx context.Context, c run.Cmd) error {
 // TestRescanHangs: it is left behind.
 func TestRescanHangs(t *testing.T) {
 	s := hung{run.NewFake(
-		run.Exchange{Args: []string{"iscsiadm", "--mode", "session"}, Stdout: sessionOne, Repeat: true},
 		run.Exchange{Args: []string{"iscsiadm", "--mode", "node"}, Exit: nothingFound, Repeat: true},
 	), make(chan struct{}, 1)}
 	p := newPool(t, s)
@@ -306,11 +319,6 @@ func TestRescanHangs(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	sessions := parseSessions("tcp: [12] [2001:db8::5]:3260,1 " + iqn + " (non-flash)\r\niser: [3] 192.0.2.5:860,4294967295 " + iqn + "\niscsiadm: nonsense\n")
-	want := []session{{"12", "[2001:db8::5]:3260", iqn}, {"3", "192.0.2.5:860", iqn}}
-	if diff := cmp.Diff(want, sessions, cmp.AllowUnexported(session{})); diff != "" {
-		t.Error(diff)
-	}
 	records := parseRecords("192.0.2.5:3260,1 a\n192.0.2.6:3260,2 a\n192.0.2.5:3260,1 a\n\nnothing\n[::1]:3260,1 b\n")
 	if diff := cmp.Diff(map[string][]string{"a": {"192.0.2.5:3260", "192.0.2.6:3260"}, "b": {"[::1]:3260"}}, records); diff != "" {
 		t.Error(diff)
@@ -318,15 +326,9 @@ func TestParse(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(sessionOne)
 	f.Add("192.0.2.5:3260,1 a\n")
 	f.Add("0.0.1.scsi-360001")
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, s := range parseSessions(text) {
-			if s.id == "" || s.portal == "" || strings.ContainsAny(s.target, " \t\n") {
-				t.Errorf("%+v", s)
-			}
-		}
 		for target, portals := range parseRecords(text) {
 			if target == "" || len(portals) == 0 {
 				t.Errorf("%q: %q", target, portals)

@@ -30,27 +30,7 @@ const (
 	nothingFound  = 21
 )
 
-// A session is a connection of the kernel to a target.
-type session struct {
-	id, portal, target string
-}
-
-var (
-	sessionLine = regexp.MustCompile(`^\w+:\s+\[(\d+)\]\s+(\S+:\d+),\S+\s+(\S+)(?:\s+\S+)?\s*$`)
-	recordLine  = regexp.MustCompile(`^(\S+:\d+),\S+\s+(\S+)\s*$`)
-)
-
-// parseSessions reads what iscsiadm tells of sessions:
-//
-//	tcp: [1] 192.0.2.5:3260,1 iqn.2003-01.org.example:disks (non-flash)
-func parseSessions(text string) (list []session) {
-	for line := range strings.Lines(text) {
-		if m := sessionLine.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
-			list = append(list, session{m[1], m[2], m[3]})
-		}
-	}
-	return list
-}
+var recordLine = regexp.MustCompile(`^(\S+:\d+),\S+\s+(\S+)\s*$`)
 
 // parseRecords reads what iscsiadm tells of nodes, and of what it has discovered: the
 // portals of targets.
@@ -104,23 +84,13 @@ func (p *pool) do(ctx context.Context, args ...string) (string, error) {
 	return ask(ctx, p.Runner, p.patience, c)
 }
 
-// sessions returns those with the target.
-func (p *pool) sessions(ctx context.Context) ([]session, error) {
-	text, err := p.look(ctx, "--mode", "session")
-	if err != nil {
-		return nil, fmt.Errorf("iscsi session scan failed: %w", err)
-	}
-	return slices.DeleteFunc(parseSessions(text), func(s session) bool { return s.target != p.target }), nil
-}
-
-// portals returns those of the target that there are records of, or that of the
-// configuration where there are none yet.
-func (p *pool) portals(ctx context.Context) ([]string, error) {
-	known, err := p.records(ctx)
+// orConfigured returns the portals there are records of, or that of the configuration
+// where there are none yet.
+func (p *pool) orConfigured(known []string) []string {
 	if len(known) == 0 {
-		known = []string{p.portal}
+		return []string{p.portal}
 	}
-	return known, err
+	return known
 }
 
 // records returns the portals of the target that open-iscsi has records of.
@@ -149,16 +119,15 @@ func reachable(ctx context.Context, portals []string) (there []string, err error
 	return there, errors.Join(errs...)
 }
 
-// login makes a session by each of the portals that answers, and waits for the first
-// device.
-func (p *pool) login(ctx context.Context, portals []string) error {
-	there, err := reachable(ctx, portals)
-	if len(there) == 0 {
-		return fmt.Errorf("storage '%s' is not online: %w", p.ID, err)
-	}
+// login makes a session by each of the portals that answers, and waits for the devices.
+func (p *pool) login(ctx context.Context) error {
 	known, err := p.records(ctx)
 	if err != nil {
 		return err
+	}
+	there, err := reachable(ctx, p.orConfigured(known))
+	if len(there) == 0 {
+		return fmt.Errorf("storage '%s' is not online: %w", p.ID, err)
 	}
 	there, err = p.discover(ctx, there)
 	if err != nil {
@@ -185,11 +154,7 @@ func (p *pool) login(ctx context.Context, portals []string) error {
 // for LUNs a moment after, so it is told to, which returns when it has; then udev gives
 // them their names.
 func (p *pool) appear(ctx context.Context) error {
-	sessions, err := p.sessions(ctx)
-	if err != nil {
-		return err
-	}
-	p.rescan(ctx, sessions, 0, p.patience)
+	p.rescan(ctx, p.host.sessions(p.target), 0, p.patience)
 	if !p.named(ctx) { // the others can be used
 		api.Warnf(ctx, "storage '%s': LUNs without a name in /dev/disk/by-id are left out", p.ID)
 	}
@@ -266,12 +231,19 @@ const (
 
 // refresh looks for new LUNs and portals, if that was not done a moment ago. What fails
 // is told: the target can be used.
-func (p *pool) refresh(ctx context.Context, sessions []session, without []string) error {
-	if plan.From(ctx) != nil || !p.rescan(ctx, sessions, between, stuck) || len(without) == 0 {
+func (p *pool) refresh(ctx context.Context, sessions []session) error {
+	if plan.From(ctx) != nil || !p.rescan(ctx, sessions, between, stuck) {
 		return nil
 	}
-	there, _ := reachable(ctx, without) // the others may be down for long
-	if _, err := p.loginBy(ctx, there); err != nil {
+	portals, err := p.records(ctx)
+	if err == nil {
+		without := slices.DeleteFunc(portals, func(portal string) bool {
+			return slices.ContainsFunc(sessions, func(s session) bool { return s.portal == portal })
+		})
+		there, _ := reachable(ctx, without) // the others may be down for long
+		_, err = p.loginBy(ctx, there)
+	}
+	if err != nil {
 		api.Warnf(ctx, "storage '%s': log in to target '%s': %v", p.ID, p.target, err)
 	}
 	return nil
@@ -304,7 +276,7 @@ func (p *pool) rescan(ctx context.Context, sessions []session, age, patience tim
 	err = bounded(ctx, patience, func() error {
 		var errs []error
 		for _, s := range sessions {
-			if !p.host.loggedIn(s.id) {
+			if !s.alive {
 				continue
 			}
 			c := iscsiadm("--mode", "session", "--sid", s.id, "--rescan")
