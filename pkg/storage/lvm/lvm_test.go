@@ -18,7 +18,7 @@ func section(options ...string) func(t *testing.T) []string {
 
 func TestContract(t *testing.T) {
 	lvmtest.Group(t, "")
-	storagetest.Run(t, storagetest.Options{Type: lvm.Type(), Formats: []string{"raw"}, Section: section()})
+	storagetest.Run(t, storagetest.Options{Type: lvm.Type(), Formats: []string{"raw"}, Section: section(), Slow: true})
 }
 
 func TestContractChain(t *testing.T) {
@@ -27,6 +27,6 @@ func TestContractChain(t *testing.T) {
 	}
 	lvmtest.Group(t, "")
 	storagetest.Run(t, storagetest.Options{
-		Type: lvm.Type(), Formats: []string{"qcow2", "raw"}, Section: section("snapshot-as-volume-chain 1"),
+		Type: lvm.Type(), Formats: []string{"qcow2", "raw"}, Section: section("snapshot-as-volume-chain 1"), Slow: true,
 	})
 }

@@ -15,5 +15,5 @@ func options(t *testing.T) []string {
 
 func TestContract(t *testing.T) {
 	lvmtest.Pool(t, "", "3g")
-	storagetest.Run(t, storagetest.Options{Type: lvmthin.Type(), Unlinked: true, Section: options})
+	storagetest.Run(t, storagetest.Options{Type: lvmthin.Type(), Unlinked: true, Section: options, Slow: true})
 }
