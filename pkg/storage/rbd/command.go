@@ -64,11 +64,15 @@ func (p *pool) full(ctx context.Context) bool {
 // read runs rbd and reads what it prints into a value. It returns what it could read even
 // of a command that failed.
 func (p *pool) read(ctx context.Context, into any, op ...string) error {
-	c := p.command(ceph.Look, append(op, "--format", "json")...)
+	return p.readSlowly(ctx, ceph.Look, into, op...)
+}
+
+func (p *pool) readSlowly(ctx context.Context, patience ceph.Patience, into any, op ...string) error {
+	c := p.command(patience, append(op, "--format", "json")...)
 	c.ReadOnly = true
 	var out bytes.Buffer
 	c.Stdout = &out
-	failed := p.Failed("rbd error", p.Run(ctx, c, ceph.Look))
+	failed := p.Failed("rbd error", p.Run(ctx, c, patience))
 	if out.Len() == 0 && failed != nil {
 		return failed
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // external opens the cluster as one elsewhere, in a namespace of the test's own.
-func external(t *testing.T, c *testceph.Cluster, more ...string) *world {
+func external(t testing.TB, c *testceph.Cluster, more ...string) *world {
 	t.Helper()
 	space := strings.ToLower(filepath.Base(t.Name()))
 	c.RBD("namespace", "create", testceph.Pool+"/"+space)

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -26,43 +29,81 @@ func (p *pool) locked(ctx context.Context, fn func(context.Context) error) error
 	return p.Lock(ctx, fn)
 }
 
+// slots is how many images can be made at once on a node.
+const slots = 16
+
+// namePatience is how long those before us may take to make theirs.
+const namePatience = 5 * time.Minute
+
+// naming runs fn while no other on this node chooses names for the guest. The lock of the
+// storage would be too much: to make an image takes two calls of rbd, so a hundred for as
+// many guests would wait for each other. Between nodes the lock of the guest, which
+// callers hold, and the cluster, which gives a name once, do the same.
+func (p *pool) naming(ctx context.Context, guest id.VM, fn func(context.Context) error) error {
+	if plan.From(ctx) != nil {
+		return fn(ctx)
+	}
+	path := filepath.Join(p.Root, "run/lock/pve-manager", fmt.Sprintf("rbd-%s-%d", p.ID, int(guest)%slots))
+	return file.WithLock(ctx, path, file.LockOptions{Patience: namePatience, What: "storage " + string(p.ID)}, fn)
+}
+
 // take makes an image of a guest, by calling do with a name that no other has: the one
 // that is given, or a free one. What a failed or ended do may have made is gone.
-func (p *pool) take(ctx context.Context, guest id.VM, file string, do func(ctx context.Context, file string) error) (storage.Name, error) {
+func (p *pool) take(ctx context.Context, guest id.VM, want string, do func(ctx context.Context, image string) error) (storage.Name, error) {
+	const tries = 10
 	var n storage.Name
-	err := p.locked(ctx, func(ctx context.Context) error {
-		used, err := p.names(ctx)
-		if err != nil {
-			return err
-		}
-		if file == "" {
-			if file, err = p.free(ctx, guest, used); err != nil {
+	err := p.naming(ctx, guest, func(ctx context.Context) error {
+		for try := 1; ; try++ {
+			used, err := p.names(ctx)
+			if err != nil {
 				return err
 			}
-		}
-		if n, err = parse(file); err != nil {
-			return err
-		}
-		if used[file] || p.planned(ctx, file) {
-			return storage.Told(fmt.Sprintf("rbd image '%s' already exists", p.spec(file, "")), storage.ErrExists)
-		}
-		if plan := plan.From(ctx); plan != nil {
-			plan.Write(p.noted(file), new(""))
-		}
-		err = do(ctx, file)
-		if err == nil || ceph.Exists(err) || plan.From(ctx) != nil {
-			return err
-		}
-		// Nobody else takes names, so what is there now was made just before it failed.
-		undo := context.WithoutCancel(ctx)
-		if _, look := p.look(undo, file, ""); look == nil {
-			if gone := p.remove(undo, file); gone != nil {
-				api.Warnf(ctx, "%v", gone)
+			image := want
+			if image == "" {
+				if image, err = p.free(ctx, guest, used); err != nil {
+					return err
+				}
 			}
+			if n, err = parse(image); err != nil {
+				return err
+			}
+			if used[image] || p.planned(ctx, image) {
+				return p.exists(image)
+			}
+			err = p.tried(ctx, image, do)
+			switch {
+			case !ceph.Exists(err):
+				return err
+			case want != "" || try == tries:
+				return p.exists(image)
+			}
+			// Another node was faster.
 		}
-		return err
 	})
 	return n, err
+}
+
+func (p *pool) exists(image string) error {
+	return storage.Told(fmt.Sprintf("rbd image '%s' already exists", p.spec(image, "")), storage.ErrExists)
+}
+
+// tried makes an image that was not there a moment ago, and undoes what it has begun.
+func (p *pool) tried(ctx context.Context, image string, do func(ctx context.Context, image string) error) error {
+	if plan := plan.From(ctx); plan != nil {
+		plan.Write(p.noted(image), new(""))
+		return do(ctx, image)
+	}
+	err := do(ctx, image)
+	if err == nil || ceph.Exists(err) {
+		return err
+	}
+	undo := context.WithoutCancel(ctx)
+	if _, look := p.look(undo, image, ""); look == nil {
+		if gone := p.remove(undo, image); gone != nil {
+			api.Warnf(ctx, "%v", gone)
+		}
+	}
+	return err
 }
 
 // free finds a name that no image of the guest has.
@@ -102,9 +143,9 @@ func (p *pool) Alloc(ctx context.Context, r storage.Alloc) (string, error) {
 	if r.File != "" && !strings.HasPrefix(r.File, "vm-"+r.Guest.String()+"-") {
 		return "", fmt.Errorf("illegal name '%s' - should be 'vm-%s-*'", r.File, r.Guest)
 	}
-	n, err := p.take(ctx, r.Guest, r.File, func(ctx context.Context, file string) error {
+	n, err := p.take(ctx, r.Guest, r.File, func(ctx context.Context, image string) error {
 		op := []string{"create", "--image-format", "2", "--size", mib(r.Size, 1<<10)}
-		return p.change(ctx, ceph.Change, "rbd create '"+file+"' error", append(p.withData(op), file)...)
+		return p.change(ctx, ceph.Change, "rbd create '"+image+"' error", append(p.withData(op), image)...)
 	})
 	if err != nil {
 		return "", err
@@ -259,30 +300,31 @@ func (p *pool) used(ctx context.Context, name string) int64 {
 }
 
 // Rename gives an image to a guest.
-func (p *pool) Rename(ctx context.Context, name string, guest id.VM, file string) (string, error) {
+func (p *pool) Rename(ctx context.Context, name string, guest id.VM, want string) (string, error) {
 	n, err := parse(name)
 	if err != nil {
 		return "", err
 	}
 	to := n
-	err = p.locked(ctx, func(ctx context.Context) error {
+	err = p.naming(ctx, guest, func(ctx context.Context) error {
 		used, err := p.names(ctx)
 		if err != nil {
 			return err
 		}
-		if file == "" {
-			if file, err = p.free(ctx, guest, used); err != nil {
+		image := want
+		if image == "" {
+			if image, err = p.free(ctx, guest, used); err != nil {
 				return err
 			}
 		}
-		if used[file] || p.planned(ctx, file) {
-			return storage.Told(fmt.Sprintf("target volume '%s' already exists", file), storage.ErrExists)
+		if used[image] || p.planned(ctx, image) {
+			return storage.Told(fmt.Sprintf("target volume '%s' already exists", image), storage.ErrExists)
 		}
-		if to, err = parse(file); err != nil {
+		if to, err = parse(image); err != nil {
 			return err
 		}
 		to.Base, to.BaseGuest = n.Base, n.BaseGuest
-		return p.rename(ctx, n.File, file, fmt.Sprintf("could not rename image '%s' to '%s'", n.File, file))
+		return p.rename(ctx, n.File, image, fmt.Sprintf("could not rename image '%s' to '%s'", n.File, image))
 	})
 	if err != nil {
 		return "", err

@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/storage"
+	"github.com/virtsmith/virtsmith/pkg/storage/ceph"
 )
 
 // List returns the images of guests.
@@ -20,7 +24,7 @@ func (p *pool) List(ctx context.Context, f storage.Filter) ([]storage.Volume, er
 	if err != nil {
 		return nil, err
 	}
-	images, err := p.details(ctx)
+	images, err := p.details(ctx, f.Guest)
 	if err != nil {
 		return nil, err
 	}
@@ -52,16 +56,28 @@ func (p *pool) List(ctx context.Context, f storage.Filter) ([]storage.Volume, er
 	return found, nil
 }
 
-// details lists the images of the pool with what is known of each. Of those that are
-// damaged, or go while they are looked at, it is only the name.
-func (p *pool) details(ctx context.Context) (map[string]image, error) {
+// one is how many images of a guest are looked at one by one: rbd opens every image of the
+// pool to list them all, a thousand in seconds.
+const one = 16
+
+// details lists the images of the pool, or of one guest, with what is known of each. Of
+// those that are damaged, or go while they are looked at, it is only the name.
+func (p *pool) details(ctx context.Context, guest id.VM) (map[string]image, error) {
+	if guest != 0 {
+		images, err := p.ofGuest(ctx, guest)
+		if err != nil || images != nil {
+			return images, err
+		}
+	}
 	var list []struct {
 		image
 		Image    string `json:"image"`
 		Snapshot string `json:"snapshot"`
 	}
 	images := map[string]image{}
-	failed := p.read(ctx, &list, "ls", "-l")
+	patience := ceph.Look
+	patience.All = 10 * time.Minute
+	failed := p.readSlowly(ctx, patience, &list, "ls", "-l")
 	if failed != nil {
 		names, err := p.names(ctx)
 		if err != nil {
@@ -74,6 +90,35 @@ func (p *pool) details(ctx context.Context) (map[string]image, error) {
 	for _, i := range list {
 		if i.Snapshot == "" {
 			images[i.Image] = i.image
+		}
+	}
+	return images, nil
+}
+
+// ofGuest looks at the images of a guest, or returns nothing where there are many.
+func (p *pool) ofGuest(ctx context.Context, guest id.VM) (map[string]image, error) {
+	names, err := p.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images := map[string]image{}
+	for name := range names {
+		if n, err := parse(name); err == nil && n.Guest == guest {
+			images[name] = image{Name: name}
+		}
+	}
+	if len(images) > one {
+		return nil, nil
+	}
+	for name := range images {
+		i, err := p.look(ctx, name, "")
+		switch {
+		case errors.Is(err, storage.ErrNotExist):
+			delete(images, name)
+		case err == nil:
+			images[name] = i
+		case !ceph.Missing(err): // which is one that is damaged
+			return nil, err
 		}
 	}
 	return images, nil

@@ -2,7 +2,7 @@
 //
 // QEMU reaches images by itself, through librbd; with krbd, and for containers, the
 // kernel maps them as block devices. A name is taken by making the image, which costs
-// the same for all sizes, so nothing but that happens under the storage's lock.
+// the same for all sizes.
 //
 // A monitor or an OSD that is gone keeps Ceph's programs waiting for minutes, so each is
 // told how long it may wait; see [ceph.Patience].

@@ -74,13 +74,13 @@ func needDriver(t *testing.T) {
 // A world is a service with the storage it.
 type world struct {
 	*storage.Service
-	t    *testing.T
+	t    testing.TB
 	ctx  context.Context //nolint:containedctx // that of the test
 	said *bytes.Buffer
 	root string
 }
 
-func serve(t *testing.T, root string, r run.Runner, secrets map[string]string, options ...string) *world {
+func serve(t testing.TB, root string, r run.Runner, secrets map[string]string, options ...string) *world {
 	t.Helper()
 	text := "rbd: it\n\t" + strings.Join(options, "\n\t") + "\n"
 	s := storage.New(storage.Options{
