@@ -19,7 +19,7 @@ func Packages() []Package {
 		{Path: "pkg/storage/lvmthin", Time: 15 * time.Minute},
 		{Path: "pkg/storage/nfs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/cifs", Time: 15 * time.Minute},
-		{Path: "pkg/storage/iscsi"},
+		{Path: "pkg/storage/iscsi", Time: 10 * time.Minute},
 		{Path: "pkg/storage/btrfs"},
 		{Path: "pkg/storage/all", Run: "^TestNode"},
 		{Path: "pkg/storage/zfspool", ZFS: true, Time: 15 * time.Minute},
