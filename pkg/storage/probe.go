@@ -14,6 +14,22 @@ import (
 // of one that hangs.
 type Probe func(ctx context.Context, storeid id.Storage, path string) (Status, error)
 
+type patienceKey struct{}
+
+// WithPatience says how long a [Probe] may wait for an answer, where that is less than it
+// would: who shows a list cannot wait as long as who is to make a copy.
+func WithPatience(ctx context.Context, d time.Duration) context.Context {
+	return context.WithValue(ctx, patienceKey{}, d)
+}
+
+// Patience returns how long a probe that would wait for d may wait.
+func Patience(ctx context.Context, d time.Duration) time.Duration {
+	if less, ok := ctx.Value(patienceKey{}).(time.Duration); ok {
+		return min(d, less)
+	}
+	return d
+}
+
 // NoAnswer is the error of a file system that does not answer.
 type NoAnswer struct {
 	Since time.Time // when it was first asked in vain

@@ -55,6 +55,10 @@ func (s *Service) Statuses(ctx context.Context, want func(Definition) bool) ([]S
 // done in milliseconds; one may have to be mounted first.
 const statusPatience = 10 * time.Second
 
+// listPatience is how long a file system that is mounted may take to answer, when it is
+// one of many that are asked.
+const listPatience = 5 * time.Second
+
 // asking is what is under way: a storage that hangs in spite of all is asked by one
 // goroutine and no more, however often its status is wanted.
 type asking struct {
@@ -107,7 +111,7 @@ func (s *Service) begin(ctx context.Context, d Definition) *ask {
 		}()
 		// Others may wait for the answer when the first one has given up. Who asks many at
 		// once could not tell whose words were whose.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.patience())
+		ctx, cancel := context.WithTimeout(WithPatience(context.WithoutCancel(ctx), listPatience), s.patience())
 		defer cancel()
 		a.st, a.err = s.status(api.WithStreams(ctx, api.Streams{Out: io.Discard, Err: io.Discard}), d)
 	}()

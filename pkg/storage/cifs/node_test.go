@@ -141,7 +141,7 @@ func newSMB(t *testing.T, given string) *smb {
 	lines := section(t, "data")
 	s.path = strings.TrimPrefix(lines[3], "path ")
 	root := t.TempDir()
-	p := &mount.Prober{Dir: root + "/run", Argv: []string{exe, childWord}}
+	p := &mount.Prober{Dir: root + "/run", Argv: []string{exe, childWord}, Patience: 5 * time.Second}
 	s.Service = storage.New(storage.Options{
 		Root: root, Node: "pve1", Runner: run.Host{}, Types: []storage.Type{cifs.Type()}, QEMUImg: "qemu-img", Probe: p.Probe,
 		Secrets: storage.SecretDir(root + "/etc/pve/priv"),

@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,14 +30,16 @@ type Prober struct {
 	Dir  string   // where the locks lie
 	Argv []string // what runs [Child], without the path to be asked for
 	Env  []string // its environment
-	// Patience is how long a file system may take; 0 means 5 s.
+	// Patience is how long a file system may take; 0 means 20 s. [storage.WithPatience] can
+	// make it less.
 	Patience time.Duration
 }
 
 const (
-	// probePatience is well above what a loaded machine needs to start a program. A file
-	// system that hangs is waited for once; after that the lock tells.
-	probePatience = 5 * time.Second
+	// probePatience is above what a server needs that is busy with other things: it is
+	// no reason to fail. A file system that hangs is waited for once; after that the lock
+	// tells.
+	probePatience = 20 * time.Second
 	// fresh is how long an answer is taken to hold still.
 	fresh = time.Second
 )
@@ -50,10 +53,7 @@ func (p *Prober) Probe(ctx context.Context, storeid id.Storage, path string) (st
 		return storage.ProbeHere(ctx, storeid, path)
 	}
 	defer f.Close() //nolint:errcheck // a lock is nothing that could be lost
-	patience, begun := p.Patience, time.Now()
-	if patience == 0 {
-		patience = probePatience
-	}
+	patience, begun := storage.Patience(ctx, cmp.Or(p.Patience, probePatience)), time.Now()
 	for {
 		last := readRecord(f)
 		if last.fresh(begun) {
@@ -74,8 +74,10 @@ func (p *Prober) Probe(ctx context.Context, storeid id.Storage, path string) (st
 		if time.Since(since) >= patience {
 			return storage.Status{}, &storage.NoAnswer{Since: since}
 		}
-		if err := pause(ctx, pollEvery); err != nil {
-			return storage.Status{}, err
+		select {
+		case <-ctx.Done():
+			return storage.Status{}, given(ctx, path, since)
+		case <-time.After(pollEvery):
 		}
 	}
 	// Who waited for the lock may find the answer to a question of its own time.
@@ -88,13 +90,12 @@ func (p *Prober) Probe(ctx context.Context, storeid id.Storage, path string) (st
 // pollEvery is how often a lock is tried and an answer looked for.
 const pollEvery = 5 * time.Millisecond
 
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
+// given is the error of a question that is given up because ctx has ended.
+func given(ctx context.Context, path string, since time.Time) error {
+	if err := context.Cause(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("probe of '%s': %w", path, err)
 	}
+	return &storage.NoAnswer{Since: since} // whoever set the deadline
 }
 
 // open opens the file of a file system, which is a lock and holds the last answer.
@@ -150,7 +151,7 @@ func (p *Prober) ask(ctx context.Context, f *os.File, storeid id.Storage, path s
 		}
 		return storage.Status{}, fmt.Errorf("probe of '%s': %w", path, err)
 	case <-ctx.Done():
-		return storage.Status{}, fmt.Errorf("probe of '%s': %w", path, context.Cause(ctx))
+		return storage.Status{}, given(ctx, path, begun)
 	case <-timeout.C:
 		return storage.Status{}, &storage.NoAnswer{Since: begun}
 	}

@@ -120,6 +120,12 @@ func TestHungProbe(t *testing.T) {
 	if n := children(t, fs.Dir); n != 1 {
 		t.Errorf("%d processes ask", n)
 	}
+	// Who has less patience says so, or ends it.
+	for _, ctx := range []context.Context{storage.WithPatience(t.Context(), time.Millisecond), late(t)} {
+		if _, err := p.Probe(ctx, "nas", fs.Dir); !errors.As(err, new(*storage.NoAnswer)) {
+			t.Errorf("impatient: %v", err)
+		}
+	}
 	// Who is ended while waiting ends at once.
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("received interrupt")
@@ -144,6 +150,13 @@ func TestHungProbe(t *testing.T) {
 	if _, err := p.Probe(t.Context(), "nas", fs.Dir); !errors.Is(err, unix.ENOTCONN) {
 		t.Errorf("dead: %v", err)
 	}
+}
+
+// late returns a context that ends soon.
+func late(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // TestManyProbes: many who ask at once share what few processes tell.

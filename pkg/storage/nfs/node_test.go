@@ -123,6 +123,7 @@ func TestContract3(t *testing.T) {
 type nas struct {
 	*storage.Service
 	server *testnode.NFSServer
+	prober *mount.Prober
 	export string
 	path   string
 	said   *bytes.Buffer
@@ -140,9 +141,9 @@ func newNAS(t *testing.T, options string, more ...string) *nas {
 	}
 	lines := append(section(t, n.export, options), more...)
 	n.path = strings.TrimPrefix(lines[2], "path ")
-	p := &mount.Prober{Dir: t.TempDir(), Argv: []string{exe, childWord}}
+	n.prober = &mount.Prober{Dir: t.TempDir(), Argv: []string{exe, childWord}, Patience: 5 * time.Second}
 	n.Service = storage.New(storage.Options{
-		Root: t.TempDir(), Node: "pve1", Runner: run.Host{}, Types: []storage.Type{nfs.Type()}, QEMUImg: "qemu-img", Probe: p.Probe,
+		Root: t.TempDir(), Node: "pve1", Runner: run.Host{}, Types: []storage.Type{nfs.Type()}, QEMUImg: "qemu-img", Probe: n.prober.Probe,
 		Config: func(context.Context) (string, error) { return "nfs: nas\n\t" + strings.Join(lines, "\n\t") + "\n", nil },
 	})
 	n.ctx = api.WithStreams(t.Context(), api.Streams{Out: n.said, Err: n.said})
@@ -305,6 +306,7 @@ func TestNotExported(t *testing.T) {
 // be removed, and the storage goes on.
 func TestKilled(t *testing.T) {
 	n := newNAS(t, "vers=4.2")
+	n.prober.Patience = time.Minute // what was written goes to the server first
 	v := n.alloc(t)
 	path, err := n.Path(n.ctx, v, "")
 	if err != nil {

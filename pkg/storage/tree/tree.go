@@ -87,8 +87,12 @@ func (t *Tree) path(n storage.Name) (string, error) {
 	return filepath.Join(dir, n.File), nil
 }
 
-// patience is how long a file system may take to answer that it is there.
-const patience = 2 * time.Second
+// How long a file system may take to answer that it is there. What is another machine's
+// has been asked already, and may be busy.
+const (
+	patience       = 2 * time.Second
+	remotePatience = 20 * time.Second
+)
 
 // Activate checks that the folder is there and makes those of the contents.
 func (t *Tree) Activate(ctx context.Context) error {
@@ -98,7 +102,7 @@ func (t *Tree) Activate(ctx context.Context) error {
 	if err := t.Answers(ctx); err != nil {
 		return err
 	}
-	return bounded(ctx, fmt.Sprintf("unable to activate storage '%s' - directory '%s'", t.ID, t.Root), func() error {
+	return t.bounded(ctx, fmt.Sprintf("unable to activate storage '%s' - directory '%s'", t.ID, t.Root), func() error {
 		if p := plan.From(ctx); p != nil {
 			return nil // what is missing is made by the work that is only told of
 		}
@@ -176,12 +180,16 @@ func (t *Tree) Status(ctx context.Context) (storage.Status, error) {
 
 // Bounded runs fn, which looks at the file system, no longer than a tree waits.
 func (t *Tree) Bounded(ctx context.Context, fn func() error) error {
-	return bounded(ctx, "storage '"+string(t.ID)+"'", fn)
+	return t.bounded(ctx, "storage '"+string(t.ID)+"'", fn)
 }
 
 // bounded runs fn, which may hang in the kernel when a server is gone, and leaves it
 // behind when it does.
-func bounded(ctx context.Context, what string, fn func() error) error {
+func (t *Tree) bounded(ctx context.Context, what string, fn func() error) error {
+	patience := patience
+	if t.Remote {
+		patience = remotePatience
+	}
 	done := make(chan error, 1)
 	go func() { done <- fn() }()
 	timeout := time.NewTimer(patience)
