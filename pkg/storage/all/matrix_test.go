@@ -18,34 +18,67 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/internal/lvmtest"
+	"github.com/virtsmith/virtsmith/pkg/internal/testnode"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/all"
 	"github.com/virtsmith/virtsmith/pkg/storage/storagetest"
 )
 
-// A kind is a storage that the machine can have without help. Each is a column and a row of
-// the matrix.
+// A kind is a storage of the matrix: a column and a row.
 type kind struct {
 	name string
-	// section makes the storage and returns its lines of storage.cfg, the first without its
-	// name.
+	// section makes the storage and returns its type and its options.
 	section func(t *testing.T) (storageType string, options []string)
 	formats []string
+	// blocks says that volumes are devices: they may be larger than what was asked for, and
+	// what lies behind that is nobody's. Their names say no format.
+	blocks bool
 }
 
-func kinds() []kind {
+// native are those that a machine can have without help.
+func native() []kind {
 	folder := func(storageType string, mib int64, mkfs ...string) func(*testing.T) (string, []string) {
 		return func(t *testing.T) (string, []string) {
 			return storageType, []string{"path " + filepath.Join(storagetest.Loop(t, mib, mkfs...), "volumes")}
 		}
 	}
 	return []kind{
-		{"ext4", folder("dir", 128, "mkfs.ext4", "-q"), []string{"raw", "qcow2", "vmdk", "subvol"}},
-		{"xfs", folder("dir", 320, "mkfs.xfs", "-q"), []string{"raw", "qcow2", "vmdk", "subvol"}},
-		{"btrfs", folder("btrfs", 256, "mkfs.btrfs", "-q"), []string{"raw", "qcow2", "vmdk", "subvol"}},
-		{"other", folder("btrfs", 256, "mkfs.btrfs", "-q"), []string{"raw", "subvol"}},
+		{"ext4", folder("dir", 128, "mkfs.ext4", "-q"), []string{"raw", "qcow2", "vmdk", "subvol"}, false},
+		{"xfs", folder("dir", 320, "mkfs.xfs", "-q"), []string{"raw", "qcow2", "vmdk", "subvol"}, false},
+		{"btrfs", folder("btrfs", 256, "mkfs.btrfs", "-q"), []string{"raw", "qcow2", "vmdk", "subvol"}, false},
+		{"other", folder("btrfs", 256, "mkfs.btrfs", "-q"), []string{"raw", "subvol"}, false},
 	}
+}
+
+// noded are those that a node with Debian's kernel has.
+func noded() []kind {
+	list := []kind{
+		{"ext4", func(t *testing.T) (string, []string) { return "dir", []string{"path " + t.TempDir()} }, []string{"qcow2", "raw"}, false},
+		{"lvm", func(t *testing.T) (string, []string) {
+			lvmtest.Pool(t, "", "1g")
+			return "lvm", []string{"vgname " + lvmtest.VG}
+		}, []string{"raw"}, true},
+		{"thin", func(*testing.T) (string, []string) {
+			return "lvmthin", []string{"vgname " + lvmtest.VG, "thinpool data"}
+		}, []string{"raw"}, true},
+		{"nfs", func(t *testing.T) (string, []string) {
+			testnode.Need(t, "nfs")
+			export := t.TempDir()
+			testnode.NFS(t, export)
+			return "nfs", []string{"server 127.0.0.1", "export " + export, "path " + t.TempDir(), "options vers=4.2"}
+		}, []string{"qcow2", "raw"}, false},
+	}
+	if _, err := exec.LookPath("zpool"); err == nil {
+		list = append(list, kind{"zfs", func(t *testing.T) (string, []string) {
+			testnode.Need(t, "zfs")
+			lvmtest.Run(t, "zpool", "create", "-f", "matrix", testnode.Disk(t, 1))
+			t.Cleanup(func() { lvmtest.Run(t, "zpool", "destroy", "-f", "matrix") })
+			return "zfspool", []string{"pool matrix", "sparse 1"}
+		}, []string{"raw", "subvol"}, true})
+	}
+	return list
 }
 
 // A matrix is a service with a storage of each kind.
@@ -54,15 +87,16 @@ type matrix struct {
 	t    *testing.T
 	ctx  context.Context //nolint:containedctx // that of the test
 	said *bytes.Buffer
+	all  []kind
 }
 
-func newMatrix(t *testing.T) *matrix {
+func newMatrix(t *testing.T, kinds []kind) *matrix {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-img"); err != nil {
 		t.Skipf("needs qemu-img: %v", err)
 	}
 	var text strings.Builder
-	for _, k := range kinds() {
+	for _, k := range kinds {
 		storageType, options := k.section(t)
 		fmt.Fprintf(&text, "%s: %s\n\t%s\n\n", storageType, k.name, strings.Join(options, "\n\t"))
 	}
@@ -70,8 +104,15 @@ func newMatrix(t *testing.T) *matrix {
 		Root: t.TempDir(), Node: "pve1", Runner: run.Host{}, Types: all.Types(), QEMUImg: "qemu-img", Zone: time.UTC,
 		Config: func(context.Context) (string, error) { return text.String(), nil },
 	})
-	m := &matrix{Service: s, t: t, said: &bytes.Buffer{}}
+	m := &matrix{Service: s, t: t, said: &bytes.Buffer{}, all: kinds}
 	m.ctx = api.WithStreams(t.Context(), api.Streams{Out: io.Discard, Err: m.said})
+	t.Cleanup(func() { // what is mounted goes
+		for _, k := range kinds {
+			if p, err := s.Pool(context.Background(), id.Storage(k.name)); err == nil {
+				_ = p.Deactivate(context.Background())
+			}
+		}
+	})
 	return m
 }
 
@@ -84,8 +125,8 @@ func (m *matrix) ok(err error) {
 
 // pairs calls do for each two storages, both ways.
 func (m *matrix) pairs(do func(from, to kind)) {
-	for _, from := range kinds() {
-		for _, to := range kinds() {
+	for _, from := range m.all {
+		for _, to := range m.all {
 			if from.name != to.name {
 				do(from, to)
 			}
@@ -117,13 +158,20 @@ func (m *matrix) raw(v id.Volume, snap string) []byte {
 	return data
 }
 
-// name is how a volume of a guest is called whose storage may call it otherwise.
-func name(storeid string, guest int, format string) id.Volume {
-	file := fmt.Sprintf("vm-%d-disk-0.%s", guest, format)
-	if format == "subvol" {
-		file = fmt.Sprintf("subvol-%d-disk-0.subvol", guest)
+// name is how a volume of a guest is called on a storage of the kind.
+func (k kind) volume(guest int, format string) id.Volume {
+	v := id.Volume{Storage: id.Storage(k.name)}
+	switch {
+	case k.blocks && format == "subvol":
+		v.Name = fmt.Sprintf("subvol-%d-disk-0", guest)
+	case k.blocks:
+		v.Name = fmt.Sprintf("vm-%d-disk-0", guest)
+	case format == "subvol":
+		v.Name = fmt.Sprintf("%d/subvol-%d-disk-0.subvol", guest, guest)
+	default:
+		v.Name = fmt.Sprintf("%d/vm-%d-disk-0.%s", guest, guest, format)
 	}
-	return id.Volume{Storage: id.Storage(storeid), Name: fmt.Sprintf("%d/%s", guest, file)}
+	return v
 }
 
 // disk makes a file with data at odd places and holes between.
@@ -161,14 +209,27 @@ func (m *matrix) pipe(from, to id.Volume, s storage.Stream) (id.Volume, error) {
 
 // TestCopies: what goes from one storage to another, copied or as a stream, is the same.
 func TestCopies(t *testing.T) {
-	m := newMatrix(t)
-	streams := 0
+	m := newMatrix(t, native())
+	m.copies([]int64{512, 1<<20 + 512, 6<<20 + 1024})
+}
+
+// TestNodeCopies: the same between the storages of a node.
+func TestNodeCopies(t *testing.T) {
+	testnode.Need(t, "device-mapper")
+	m := newMatrix(t, noded())
+	m.copies([]int64{6<<20 + 1024})
+	m.snapshots()
+}
+
+func (m *matrix) copies(sizes []int64) {
+	t, streams := m.t, 0
 	m.pairs(func(from, to kind) {
-		for i, size := range []int64{512, 1<<20 + 512, 6<<20 + 1024} {
+		t.Logf("%s to %s", from.name, to.name)
+		for i, size := range sizes {
 			source := disk(t, size, byte(i))
 			want, err := os.ReadFile(source)
 			m.ok(err)
-			format := []string{"raw", "qcow2", "vmdk"}[i]
+			format := []string{"raw", "qcow2", "vmdk"}[(i+len(to.name))%3]
 			if !slices.Contains(from.formats, format) {
 				format = "raw"
 			}
@@ -177,8 +238,12 @@ func TestCopies(t *testing.T) {
 			check := func(how string, made id.Volume) {
 				t.Helper()
 				got := m.raw(made, "")
-				if len(got) < len(want) || !bytes.Equal(got[:len(want)], want) || len(bytes.Trim(got[len(want):], "\x00")) > 0 {
+				if len(got) < len(want) || !bytes.Equal(got[:len(want)], want) || !to.blocks && !from.blocks && len(bytes.Trim(got[len(want):], "\x00")) > 0 {
 					t.Errorf("%s %s by %s is another", v, made, how)
+				}
+				if to.blocks || from.blocks {
+					m.ok(m.Free(m.ctx, made))
+					return
 				}
 				if info, err := m.Info(m.ctx, made); err != nil || size > 2<<20 && info.Used > size*2/3 { // xfs takes some more than it needs
 					t.Errorf("%s %s by %s has lost its holes: %+v, %v", v, made, how, info, err)
@@ -193,7 +258,7 @@ func TestCopies(t *testing.T) {
 				m.ok(err)
 				check("copy", made)
 				for _, s := range []storage.Stream{{}, {All: true}} {
-					target := name(to.name, 200, other)
+					target := to.volume(200, other)
 					list, err := m.TransferFormats(m.ctx, v, target, s)
 					m.ok(err)
 					for _, s.Format = range list {
@@ -211,17 +276,18 @@ func TestCopies(t *testing.T) {
 }
 
 // TestCopiesWithSnapshots: the states of a volume go with it.
-func TestCopiesWithSnapshots(t *testing.T) {
-	m := newMatrix(t)
-	went := 0
+func TestCopiesWithSnapshots(t *testing.T) { newMatrix(t, native()).snapshots() }
+
+func (m *matrix) snapshots() {
+	t, went := m.t, 0
 	m.pairs(func(from, to kind) {
 		for _, format := range from.formats {
-			target := name(to.name, 200, format)
+			target := to.volume(200, format)
 			s := storage.Stream{All: true}
 			if format == "raw" {
 				s.Snapshot = "two"
 			}
-			list, err := m.TransferFormats(m.ctx, name(from.name, 100, format), target, s)
+			list, err := m.TransferFormats(m.ctx, from.volume(100, format), target, s)
 			m.ok(err)
 			if format == "vmdk" || format == "subvol" || len(list) == 0 {
 				continue
@@ -263,14 +329,14 @@ func TestCopiesWithSnapshots(t *testing.T) {
 
 // TestFolders: the files of a container go with all that belongs to them.
 func TestFolders(t *testing.T) {
-	m := newMatrix(t)
+	m := newMatrix(t, native())
 	m.pairs(func(from, to kind) {
 		v, err := m.Alloc(m.ctx, id.Storage(from.name), storage.Alloc{Guest: 100, Format: "subvol"})
 		m.ok(err)
 		root, err := m.Path(m.ctx, v, "")
 		m.ok(err)
 		furnish(t, root)
-		made, err := m.pipe(v, name(to.name, 200, "subvol"), storage.Stream{Format: "tar+size"})
+		made, err := m.pipe(v, to.volume(200, "subvol"), storage.Stream{Format: "tar+size"})
 		m.ok(err)
 		there, err := m.Path(m.ctx, made, "")
 		m.ok(err)
