@@ -52,8 +52,9 @@ func FileSystem(path string) (Status, error) {
 	return Status{Total: total, Used: total - free, Available: int64(now.Bavail) * unit}, nil
 }
 
-// probePatience is how long a file system that is asked in this process may take.
-const probePatience = 2 * time.Second
+// probePatience is how long a file system that is asked in this process may take, if
+// [WithPatience] does not make it less.
+const probePatience = 20 * time.Second
 
 // ProbeHere asks in this process, and leaves behind a goroutine and its thread when the
 // file system hangs. It is for where there is no program to call: see package mount.
@@ -67,7 +68,7 @@ func ProbeHere(ctx context.Context, _ id.Storage, path string) (Status, error) {
 		st, err := FileSystem(path)
 		asked <- answer{st, err}
 	}()
-	timeout := time.NewTimer(probePatience)
+	timeout := time.NewTimer(Patience(ctx, probePatience))
 	defer timeout.Stop()
 	select {
 	case a := <-asked:

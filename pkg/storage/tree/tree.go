@@ -168,7 +168,10 @@ func (t *Tree) DeactivateVolume(context.Context, string, string) error { return 
 // Status asks the file system.
 func (t *Tree) Status(ctx context.Context) (storage.Status, error) {
 	probe := storage.ProbeHere
-	if t.Remote && t.Probe != nil {
+	switch {
+	case !t.Remote:
+		ctx = storage.WithPatience(ctx, patience)
+	case t.Probe != nil:
 		probe = t.Probe
 	}
 	st, err := probe(ctx, t.ID, t.Root)
