@@ -8,6 +8,9 @@ type Package struct {
 	Run  string        // which tests, as -run; all when empty
 	ZFS  bool          // has nothing to do in a node without ZFS
 	Time time.Duration // what its tests may take with VIRTSMITH_TEST_ALL=1; five minutes when zero, and without
+
+	// Guest says that they boot the test guest, which cannot be built in a node.
+	Guest bool
 }
 
 // Packages are all of them, in the order they run.
@@ -21,8 +24,9 @@ func Packages() []Package {
 		{Path: "pkg/storage/cifs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/iscsi", Time: 10 * time.Minute},
 		{Path: "pkg/storage/btrfs"},
-		{Path: "pkg/storage/all", Run: "^TestNode"},
+		{Path: "pkg/storage/all", Run: "^TestNode", Time: 15 * time.Minute},
 		{Path: "pkg/storage/zfspool", ZFS: true, Time: 15 * time.Minute},
 		{Path: "pkg/storage/zfs", ZFS: true, Time: time.Hour},
+		{Path: "pkg/internal/nodeboot", Guest: true, Time: time.Hour},
 	}
 }
