@@ -201,7 +201,7 @@ func Endless() bool { return os.Getenv(variable) == "1" }
 func Killed(t *testing.T, name string, times int, check func()) {
 	t.Helper()
 	for i := range times {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1500+i*731)*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(2000+i*2700)*time.Millisecond)
 		c := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+name+"$") // killed with SIGKILL
 		c.Env = append(os.Environ(), variable+"=1")
 		out, err := c.CombinedOutput()
