@@ -290,7 +290,7 @@ func TestNotExported(t *testing.T) {
 	other := storage.New(storage.Options{
 		Root: t.TempDir(), Node: "pve1", Runner: run.Host{}, Types: []storage.Type{nfs.Type()},
 		Config: func(context.Context) (string, error) {
-			return "nfs: nas\n\tserver 127.0.0.1\n\texport /nowhere\n\tpath " + n.path + "\n\toptions vers=3\n", nil
+			return "nfs: nas\n\tserver 127.0.0.1\n\texport /nowhere\n\tpath " + n.path + "2\n\toptions vers=3\n", nil
 		},
 	})
 	if err := other.Activate(n.ctx, "nas"); err == nil || !strings.Contains(err.Error(), "mount error: ") || !strings.Contains(err.Error(), "access denied") {
