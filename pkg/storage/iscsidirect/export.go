@@ -1,0 +1,37 @@
+package iscsidirect
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/virtsmith/virtsmith/pkg/storage"
+)
+
+// ExportFormats returns the formats in which a LUN can be written as a stream.
+func (p *pool) ExportFormats(_ context.Context, name string, s storage.Stream) []string {
+	if _, err := p.Parse(name); err != nil || s.Snapshot != "" || s.All || s.Base != "" || len(s.Snapshots) > 0 {
+		return nil
+	}
+	return []string{"raw+size"}
+}
+
+// Export writes a LUN as a stream.
+func (p *pool) Export(ctx context.Context, w io.Writer, name string, s storage.Stream) error {
+	switch {
+	case s.Format != "raw+size":
+		return storage.NoExport(p.Type, s.Format)
+	case s.All || len(s.Snapshots) > 0:
+		return errors.New("cannot export volumes together with their snapshots from iscsi storage")
+	case s.Base != "":
+		return errors.New("cannot export an incremental stream from iscsi storage")
+	}
+	if err := p.ActivateVolume(ctx, name, s.Snapshot); err != nil {
+		return err
+	}
+	img, err := p.Image(ctx, name, s.Snapshot, false)
+	if err != nil {
+		return err
+	}
+	return storage.ExportDisk(ctx, p.Env, w, img)
+}
