@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
@@ -20,17 +19,10 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/storage/volgroup"
 )
 
-// layered are the options of images that only hold what differs from another: smaller
-// pieces of larger clusters.
-func layered() []string { return []string{"extended_l2=on", "cluster_size=128k"} }
-
 // measure returns how large a logical volume has to be, in KiB, for a qcow2 image of the
 // given size to be filled.
-func (p *pool) measure(ctx context.Context, kib int64, options []string) (int64, error) {
+func (p *pool) measure(ctx context.Context, kib int64) (int64, error) {
 	args := []string{"measure", "--output", "json", "--size", strconv.FormatInt(kib, 10) + "K", "-O", "qcow2"}
-	if len(options) > 0 {
-		args = append(args, "-o", strings.Join(options, ","))
-	}
 	ctx, cancel := context.WithTimeout(ctx, measurePatience)
 	defer cancel()
 	out, err := run.OutputOf(ctx, p.Runner, run.Cmd{Path: p.QEMUImg, Args: args, Env: []string{"LC_ALL=C"}, ReadOnly: true})
@@ -61,7 +53,8 @@ func parseMeasure(text []byte) (int64, error) {
 func (p *pool) format(ctx context.Context, lv string, kib int64, backing string) error {
 	args := []string{"create", "-f", "qcow2"}
 	if backing != "" {
-		args = append(args, "-u", "-b", p.Device(backing), "-F", "qcow2", "-o", strings.Join(layered(), ","))
+		// No extended_l2: QEMU before 8.2 ends where it copies into such an image of a running guest.
+		args = append(args, "-u", "-b", p.Device(backing), "-F", "qcow2")
 	}
 	return p.image(ctx, append(args, p.Device(lv), strconv.FormatInt(kib, 10)+"K")...)
 }
@@ -137,7 +130,7 @@ func (p *pool) overlay(ctx context.Context, name, like, backing string) error {
 		}
 		kib = (info.Size + 1023) / 1024
 	}
-	if size, err = p.measure(ctx, kib, layered()); err != nil {
+	if size, err = p.measure(ctx, kib); err != nil {
 		return err
 	}
 	err = p.Locked(ctx, func(ctx context.Context) error {

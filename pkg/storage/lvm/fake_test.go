@@ -62,13 +62,13 @@ func TestDry(t *testing.T) {
 		}},
 		{"snapshot", chain, func(w *lvmtest.World) error { return w.Snapshot(w.Ctx, q, "b") }, []string{
 			"lvcreate -aly -Wy --yes --size 16384k --name next_vm-100-disk-1.qcow2 --setautoactivation n --addtag pve-vm-100 --addtag pve-vm-100-disk-1.qcow2 " + vg,
-			"qemu-img create -f qcow2 -u -b /dev/" + vg + "/snap_vm-100-disk-1_b.qcow2 -F qcow2 -o 'extended_l2=on,cluster_size=128k' /dev/" + vg + "/next_vm-100-disk-1.qcow2 0K",
+			"qemu-img create -f qcow2 -u -b /dev/" + vg + "/snap_vm-100-disk-1_b.qcow2 -F qcow2 /dev/" + vg + "/next_vm-100-disk-1.qcow2 0K",
 			"lvrename " + vg + " vm-100-disk-1.qcow2 snap_vm-100-disk-1_b.qcow2",
 			"lvrename " + vg + " next_vm-100-disk-1.qcow2 vm-100-disk-1.qcow2",
 		}},
 		{"keep the state of what QEMU has open", chain, func(w *lvmtest.World) error { return w.SnapshotOpen(w.Ctx, q, "b") }, []string{
 			"lvcreate -aly -Wy --yes --size 16384k --name next_vm-100-disk-1.qcow2 --setautoactivation n --addtag pve-vm-100 --addtag pve-vm-100-disk-1.qcow2 " + vg,
-			"qemu-img create -f qcow2 -u -b /dev/" + vg + "/snap_vm-100-disk-1_b.qcow2 -F qcow2 -o 'extended_l2=on,cluster_size=128k' /dev/" + vg + "/next_vm-100-disk-1.qcow2 0K",
+			"qemu-img create -f qcow2 -u -b /dev/" + vg + "/snap_vm-100-disk-1_b.qcow2 -F qcow2 /dev/" + vg + "/next_vm-100-disk-1.qcow2 0K",
 			"lvrename " + vg + " vm-100-disk-1.qcow2 snap_vm-100-disk-1_b.qcow2",
 			"lvrename " + vg + " next_vm-100-disk-1.qcow2 vm-100-disk-1.qcow2",
 		}},
@@ -78,7 +78,7 @@ func TestDry(t *testing.T) {
 		}},
 		{"rollback", chain, func(w *lvmtest.World) error { return w.Rollback(w.Ctx, q, "a") }, []string{
 			"lvcreate -aly -Wy --yes --size 16384k --name next_vm-100-disk-1.qcow2 --setautoactivation n --addtag pve-vm-100 --addtag pve-vm-100-disk-1.qcow2 " + vg,
-			"qemu-img create -f qcow2 -u -b /dev/" + vg + "/snap_vm-100-disk-1_a.qcow2 -F qcow2 -o 'extended_l2=on,cluster_size=128k' /dev/" + vg + "/next_vm-100-disk-1.qcow2 0K",
+			"qemu-img create -f qcow2 -u -b /dev/" + vg + "/snap_vm-100-disk-1_a.qcow2 -F qcow2 /dev/" + vg + "/next_vm-100-disk-1.qcow2 0K",
 			"lvrename " + vg + " vm-100-disk-1.qcow2 del-vm-100-disk-1.qcow2",
 			"lvrename " + vg + " next_vm-100-disk-1.qcow2 vm-100-disk-1.qcow2", "lvremove -f " + vg + "/del-vm-100-disk-1.qcow2",
 		}},

@@ -255,7 +255,7 @@ func (p *pool) Alloc(ctx context.Context, r storage.Alloc) (string, error) {
 	kib := max(r.Size, 1)
 	if r.Format == "qcow2" {
 		var err error
-		if kib, err = p.measure(ctx, r.Size, nil); err != nil {
+		if kib, err = p.measure(ctx, r.Size); err != nil {
 			return "", err
 		}
 	}
@@ -406,7 +406,7 @@ func (p *pool) Resize(ctx context.Context, name string, size int64, running bool
 	if n.Format == "raw" {
 		return p.Grow(ctx, v, size, false)
 	}
-	kib, err := p.measure(ctx, (size+1023)/1024, nil)
+	kib, err := p.measure(ctx, (size+1023)/1024)
 	if err != nil {
 		return err
 	}
