@@ -217,5 +217,9 @@ func (s *Service) resume(ctx context.Context, req resumeRequest) error {
 	case suspended:
 		return s.Power.Start(ctx, req.VMID, power.StartOptions{SkipLock: is(req.SkipLock)})
 	}
+	// What a snapshot has left standing goes on with all that belongs to it.
+	if err := s.snapshotService().Heal(ctx, req.VMID); err != nil {
+		return err
+	}
 	return s.Power.Resume(ctx, req.VMID, is(req.SkipLock) || is(req.NoCheck))
 }

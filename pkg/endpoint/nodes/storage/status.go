@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -74,6 +75,9 @@ func (s *Service) statuses(ctx context.Context, req statusesRequest) ([]line, er
 	}
 	all := make([]line, 0, len(found))
 	for _, st := range found {
+		if st.Err != nil {
+			fmt.Fprintln(api.StreamsOf(ctx).Err, st.Err)
+		}
 		one := line{state: describeState(st), Storage: st.ID}
 		if st.Active && st.Total > 0 {
 			one.Fraction = new(float64(st.Used) / float64(st.Total))
