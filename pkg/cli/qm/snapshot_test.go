@@ -146,7 +146,7 @@ func (l *lab) sh(t *testing.T, line string) string {
 func (l *lab) boot(t *testing.T) {
 	t.Helper()
 	l.do(t, "start", "100")
-	deadline := time.Now().Add(90 * time.Second)
+	deadline := time.Now().Add(4 * time.Minute)
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		a, err := qmp.DialAgent(ctx, l.dir.Agent(100))
@@ -350,7 +350,7 @@ func TestSnapshotOfRunning(t *testing.T) {
 // boot2 waits for the agent of a VM that was started already.
 func (l *lab) boot2(t *testing.T) {
 	t.Helper()
-	for range 300 {
+	for range 1200 {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		a, err := qmp.DialAgent(ctx, l.dir.Agent(100))
 		cancel()
@@ -424,7 +424,13 @@ func TestSnapshotInterrupted(t *testing.T) {
 // interrupted runs a snapshot with memory and calls do once it has printed a text.
 func (l *lab) interrupted(t *testing.T, text string, do func(*exec.Cmd)) (*exec.Cmd, string) {
 	t.Helper()
-	cmd := l.cmd(t, "snapshot", "100", "s1", "--vmstate", "1")
+	return l.interruptedAt(t, text, do, "snapshot", "100", "s1", "--vmstate", "1")
+}
+
+// interruptedAt is that for any command.
+func (l *lab) interruptedAt(t *testing.T, text string, do func(*exec.Cmd), args ...string) (*exec.Cmd, string) {
+	t.Helper()
+	cmd := l.cmd(t, args...)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

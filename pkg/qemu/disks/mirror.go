@@ -115,8 +115,12 @@ func (m *Mirrors) start(ctx context.Context, src Source, to Target, made id.Volu
 	if err := m.fit(ctx, "drive-"+src.Drive.Key(), job.target); err != nil {
 		return err
 	}
+	replaces, err := m.below(ctx, src.Drive)
+	if err != nil {
+		return err
+	}
 	args := map[string]any{
-		"job-id": job.id, "device": "drive-" + src.Drive.Key(), "replaces": cmdline.NodeName('f', src.Drive),
+		"job-id": job.id, "device": "drive-" + src.Drive.Key(), "replaces": replaces,
 		"target": job.target, "sync": "full", "auto-dismiss": false,
 	}
 	if to.BWLimit > 0 {
@@ -126,6 +130,40 @@ func (m *Mirrors) start(ctx context.Context, src Source, to Target, made id.Volu
 		return err
 	}
 	return m.await(ctx, job, "ready")
+}
+
+// below returns the node that the one of a drive is on. After a snapshot that is a volume of its
+// own it is no longer the one that QEMU was started with.
+func (m *Mirrors) below(ctx context.Context, d qemu.Drive) (string, error) {
+	usual := cmdline.NodeName('f', d)
+	nodes, err := m.blockNodes(ctx)
+	if err != nil || slices.ContainsFunc(nodes, func(n blockNode) bool { return n.Name == usual }) {
+		return usual, err
+	}
+	var graph struct {
+		Nodes []struct {
+			ID   int64  `json:"id"`
+			Name string `json:"name"`
+		} `json:"nodes"`
+		Edges []struct {
+			Parent int64  `json:"parent"`
+			Child  int64  `json:"child"`
+			Name   string `json:"name"`
+		} `json:"edges"`
+	}
+	if err := m.call(ctx, "x-debug-query-block-graph", nil, &graph); err != nil {
+		return "", err
+	}
+	names := map[int64]string{}
+	for _, n := range graph.Nodes {
+		names[n.ID] = n.Name
+	}
+	for _, e := range graph.Edges {
+		if names[e.Parent] == "drive-"+d.Key() && e.Name == "file" {
+			return names[e.Child], nil
+		}
+	}
+	return usual, nil
 }
 
 // nodes returns the block nodes of the copy.
@@ -281,6 +319,23 @@ func (m *Mirrors) pivot(ctx context.Context, made id.Volume) error {
 		}
 		m.jobs = m.jobs[1:]
 		_ = m.call(ctx, "job-dismiss", map[string]any{"id": job.id}, nil)
+	}
+	return m.sweep(ctx)
+}
+
+// sweep lets QEMU close the states of volumes that nothing lies on any more.
+func (m *Mirrors) sweep(ctx context.Context) error {
+	for gone := true; gone; {
+		gone = false
+		nodes, err := m.blockNodes(ctx)
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			if len(n.Name) == nodeNameSize && n.Name[0] == 'c' && m.drop(ctx, n.Name) == nil {
+				gone = true // those in use are refused
+			}
+		}
 	}
 	return nil
 }

@@ -47,6 +47,9 @@ func (m *machine) removeDisk(ctx context.Context, d qemu.Drive) error {
 	if err := m.drop(ctx, "blockdev-del", "node-name", cmdline.NodeName('f', d)); err != nil {
 		return err
 	}
+	if err := m.sweep(ctx); err != nil {
+		return err
+	}
 	// A controller of its own goes along, and the thread that either worked in.
 	controller := fmt.Sprintf("virtioscsi%d", d.Index)
 	if d.Bus == "scsi" && m.devices[controller] {
@@ -57,6 +60,25 @@ func (m *machine) removeDisk(ctx context.Context, d qemu.Drive) error {
 	}
 	if d.Bus == "virtio" {
 		return m.drop(ctx, "object-del", "id", "iothread-"+key)
+	}
+	return nil
+}
+
+// sweep lets QEMU close the states of a volume that nothing lies on any more: where they are
+// volumes of their own, they have nodes that do not go along. Their names begin with a c.
+func (m *machine) sweep(ctx context.Context) error {
+	const size = 31
+	for gone := true; gone; {
+		gone = false
+		nodes, err := m.nodes(ctx)
+		if err != nil {
+			return err
+		}
+		for name := range nodes {
+			if len(name) == size && name[0] == 'c' && m.Call(ctx, "blockdev-del", map[string]string{"node-name": name}, nil) == nil {
+				gone = true // those in use are refused
+			}
+		}
 	}
 	return nil
 }

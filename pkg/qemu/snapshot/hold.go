@@ -14,6 +14,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/guestagent"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 	"github.com/virtsmith/virtsmith/pkg/qmp"
@@ -141,6 +142,9 @@ func (s *Service) release(ctx context.Context, vmid id.VM) error {
 		return err
 	}
 	if running {
+		if err := s.settleHeld(ctx, vmid); err != nil {
+			return err
+		}
 		if err := s.letGo(ctx, vmid, h); err != nil {
 			return fmt.Errorf("let VM %d go on: %w", vmid, err)
 		}
@@ -149,6 +153,15 @@ func (s *Service) release(ctx context.Context, vmid id.VM) error {
 		return err
 	}
 	return nil
+}
+
+// settleHeld sees to it that the guest goes on with files that have the names of its volumes.
+func (s *Service) settleHeld(ctx context.Context, vmid id.VM) error {
+	doc, err := s.Load(ctx, vmid)
+	if err != nil {
+		return err
+	}
+	return s.settleAll(ctx, vmid, qemu.SnapshotVolumes(doc.Values))
 }
 
 func (s *Service) letGo(ctx context.Context, vmid id.VM, h hold) error {
@@ -176,6 +189,10 @@ func (s *Service) letGo(ctx context.Context, vmid id.VM, h hold) error {
 	}
 	return nil
 }
+
+// Heal lets a guest go on that a command has left standing which died. Whoever lets it go on
+// otherwise asks this first.
+func (s *Service) Heal(ctx context.Context, vmid id.VM) error { return s.heal(ctx, vmid) }
 
 // heal lets a guest go on that a command has left standing which died. That is known by a note
 // while the configuration says that nobody works on a snapshot.

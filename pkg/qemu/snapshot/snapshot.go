@@ -17,6 +17,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/qemu/power"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -36,6 +37,8 @@ type Power interface {
 	Hardware(ctx context.Context, vmid id.VM) (machine, cpu string, err error)
 	// HostMTU tells the MTU of its network cards, as running-nets-host-mtu has it.
 	HostMTU(vmid id.VM) string
+	// Gather finds out what the block nodes of a running QEMU depend on.
+	Gather(ctx context.Context, vmid id.VM, arch string) (*cmdline.Host, error)
 }
 
 // A Service does it for the VMs of a node.

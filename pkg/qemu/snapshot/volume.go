@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
@@ -96,6 +97,11 @@ func (m *machine) SnapshotVolume(ctx context.Context, v guest.Volume, name strin
 		return err
 	}
 	api.Printf(ctx, "snapshotting '%s' (%s)\n", device(v.Key), v.ID)
+	if c, open, err := m.chainedOpen(ctx, v.Key, volume); err != nil {
+		return err
+	} else if open {
+		return m.snapshotChain(ctx, c, name)
+	}
 	byQEMU, err := m.insideQEMU(ctx, v.Key, volume)
 	if err != nil {
 		return err
@@ -116,6 +122,11 @@ func (m *machine) DeleteVolumeSnapshot(ctx context.Context, v guest.Volume, name
 	if err != nil {
 		return err
 	}
+	if is, err := m.Storage.Chained(ctx, volume); err != nil {
+		return err
+	} else if is {
+		return m.deleteChained(ctx, key, volume, name)
+	}
 	byQEMU, err := m.insideQEMU(ctx, key, volume)
 	if err != nil {
 		return err
@@ -127,6 +138,28 @@ func (m *machine) DeleteVolumeSnapshot(ctx context.Context, v guest.Volume, name
 		}
 	}
 	return m.Storage.DeleteSnapshot(ctx, volume, name, byQEMU)
+}
+
+// deleteChained forgets a state that is a volume of its own. One that is gone, while its volume
+// is not, was removed by a command that died before it could note that.
+func (m *machine) deleteChained(ctx context.Context, key string, volume id.Volume, name string) error {
+	c, open, err := m.chainedOpen(ctx, key, volume)
+	switch {
+	case err != nil:
+		return err
+	case open:
+		err = m.deleteChain(ctx, c, name)
+	default:
+		err = m.Storage.DeleteSnapshot(ctx, volume, name, false)
+	}
+	if !errors.Is(err, storage.ErrNotExist) {
+		return err
+	}
+	if _, gone := m.Storage.Info(ctx, volume); gone != nil {
+		return err
+	}
+	api.Warnf(ctx, "%v", err)
+	return nil
 }
 
 // attached returns the option by which the VM has a volume now, empty where it has not.
