@@ -45,6 +45,23 @@ func (k Keep) Check() error {
 	return nil
 }
 
+// Keep returns which backups the storage keeps, nil where it does not say. The old option
+// maxfiles is how many, 0 for all.
+func (d Definition) Keep() (*Keep, error) {
+	text, given := d.Options["prune-backups"]
+	if most, old := d.Options["maxfiles"]; old && !given {
+		text, given = "keep-last="+most, true
+	}
+	if !given {
+		return nil, nil
+	}
+	k := &Keep{}
+	if err := schema.Parse(text, k); err != nil {
+		return nil, fmt.Errorf("storage '%s': prune-backups: %w", d.ID, err)
+	}
+	return k, nil
+}
+
 // A period is one of the options of [Keep]: how many spans of time to keep a backup
 // of, and which span a moment falls into.
 type period struct {

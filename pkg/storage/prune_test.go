@@ -9,6 +9,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
+	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
@@ -117,5 +118,29 @@ func TestConformancePruneBackups(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestKeepOfDefinition(t *testing.T) {
+	for _, c := range []struct {
+		options schema.Params
+		want    string // as a property string; "none" where the storage does not say
+	}{
+		{nil, "none"},
+		{schema.Params{"prune-backups": "keep-daily=2,keep-last=3"}, "keep-daily=2,keep-last=3"},
+		{schema.Params{"maxfiles": "4"}, "keep-last=4"},
+		{schema.Params{"maxfiles": "4", "prune-backups": "keep-all=1"}, "keep-all=1"},
+	} {
+		k, err := storage.Definition{ID: "it", Options: c.options}.Keep()
+		got := "none"
+		if k != nil {
+			got = schema.Print(*k)
+		}
+		if err != nil || got != c.want {
+			t.Errorf("%v: got %q, %v, want %q", c.options, got, err, c.want)
+		}
+	}
+	if _, err := (storage.Definition{Options: schema.Params{"prune-backups": "keep-last=x"}}).Keep(); err == nil {
+		t.Error("nonsense was read")
 	}
 }

@@ -62,13 +62,11 @@ func (s *Service) mark(ctx context.Context, storeid id.Storage, w which, keep *s
 		return nil, err
 	}
 	if keep == nil {
-		text, ok := d.Options["prune-backups"]
-		if !ok {
-			return nil, fmt.Errorf("no prune-backups options configured for storage '%s'", storeid)
+		if keep, err = d.Keep(); err != nil {
+			return nil, err
 		}
-		keep = &storage.Keep{}
-		if err := schema.Parse(text, keep); err != nil {
-			return nil, fmt.Errorf("storage '%s': prune-backups: %w", storeid, err)
+		if keep == nil {
+			return nil, fmt.Errorf("no prune-backups options configured for storage '%s'", storeid)
 		}
 	}
 	filter := storage.Filter{Content: []storage.Content{storage.Backups}}
