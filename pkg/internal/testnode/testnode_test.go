@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
+	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
 )
 
 var (
@@ -149,6 +150,9 @@ func (h *harness) run(t *testing.T, p Package) {
 	}
 	if _, err := os.Stat(file); err != nil {
 		t.Skip("has no tests")
+	}
+	if p.Guest {
+		testguest.Dir(t)
 	}
 	node := h.booted(t)
 	limit := h.limit(p)
