@@ -27,6 +27,7 @@ test-storage: export VIRTSMITH_TEST_ALL := 1
 test-storage: setup ## run every test of storage there is, with ZFS: an hour or two
 	timeout -k 10 60m $(GO) test -p 2 -timeout 50m -skip '^TestInNode$$' ./pkg/storage/... ./pkg/internal/... \
 	    $(addsuffix /...,$(wildcard ./cmd/pvesm ./pkg/cli/pvesm ./pkg/host))
+	timeout -k 10 30m $(GO) test -timeout 28m -run '^TestChain' ./pkg/cli/qm
 	timeout -k 10 125m $(GO) test -timeout 120m -v -run '^TestInNode$$' ./pkg/internal/testnode
 
 lint: ## vet, staticcheck, and golangci-lint where it is installed

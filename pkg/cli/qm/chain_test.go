@@ -31,6 +31,14 @@ func newChain(t *testing.T, config string) *lab {
 	return l
 }
 
+// thorough skips a test that boots a guest once more where there is no time for it.
+func thorough(t *testing.T) {
+	t.Helper()
+	if os.Getenv("VIRTSMITH_TEST_ALL") == "" {
+		t.Skip("boots a guest: only with VIRTSMITH_TEST_ALL=1")
+	}
+}
+
 // chain returns what the volume of a disk consists of, itself first, as its files say.
 func (l *lab) chain(t *testing.T, disk string) []string {
 	t.Helper()
@@ -161,6 +169,7 @@ func TestChain(t *testing.T) {
 
 // TestChainWithMemory: memory and disks are of one moment, and go back together.
 func TestChainWithMemory(t *testing.T) {
+	thorough(t)
 	l := newChain(t, labConfig)
 	l.boot(t)
 	l.mark(t, "one")
@@ -183,6 +192,7 @@ func TestChainWithMemory(t *testing.T) {
 // TestChainKilled: a command that is killed leaves a guest that has all its data, and what the next
 // command puts right.
 func TestChainKilled(t *testing.T) {
+	thorough(t)
 	l := newChain(t, labConfig)
 	l.boot(t)
 	l.mark(t, "one")
@@ -242,6 +252,7 @@ func TestChainKilled(t *testing.T) {
 
 // TestChainFull: what does not fit is told, and the guest goes on.
 func TestChainFull(t *testing.T) {
+	thorough(t)
 	if os.Geteuid() != 0 {
 		t.Skip("only root may mount")
 	}
