@@ -7,7 +7,7 @@ type Package struct {
 	Path string        // below the project's root
 	Run  string        // which tests, as -run; all when empty
 	ZFS  bool          // has nothing to do in a node without ZFS
-	Time time.Duration // what its tests may take with VIRTSMITH_TEST_ALL=1; five minutes when zero, and without
+	Time time.Duration // what its tests may take with VIRTSMITH_TEST_ALL=1; three minutes when zero, and without
 
 	// Guest says that they boot the test guest, which cannot be built in a node.
 	Guest bool
