@@ -56,8 +56,10 @@ func TestPVESM(t *testing.T) {
 	if strings.Contains(w.Read("etc/pve/storage.cfg"), "secret") {
 		t.Error("the password is in storage.cfg")
 	}
+	if w.Read("etc/pve/priv/storage/smb.pw") == "" {
+		t.Error("the password is not where it should be")
+	}
 	all(w, states(w), "active")
-	w.PVESM("status", "--storage", "nas", "--output-format", "json")
 
 	for storeid, name := range map[string]string{"vg": "vm-100-disk-0", "thin": "vm-100-disk-1", "nas": "vm-100-disk-0.raw", "smb": "vm-100-disk-0.qcow2"} {
 		w.PVESM("alloc", storeid, "100", name, "4M")
@@ -80,8 +82,11 @@ func TestPVESM(t *testing.T) {
 	for _, storeid := range []string{"vg", "thin", "nas", "smb", "san"} {
 		w.PVESM("remove", storeid)
 	}
-	if text := w.Read("etc/pve/storage.cfg") + w.Read("etc/pve/priv/storage/smb.pw"); strings.TrimSpace(text) != "" {
-		t.Errorf("left: %s", text)
+	if text := w.Read("etc/pve/storage.cfg"); strings.Count(text, ": ") != 1 || !strings.HasPrefix(text, "dir: local\n") {
+		t.Errorf("defined are still: %s", text)
+	}
+	if w.Read("etc/pve/priv/storage/smb.pw") != "" {
+		t.Error("the password is still there")
 	}
 	if left := lvmtest.Names(t); left != "data" {
 		t.Errorf("left: %s", left)
