@@ -91,6 +91,8 @@ func more(t *testing.T) []definition {
 	share, lun := t.TempDir(), filepath.Join(t.TempDir(), "lun")
 	lvmtest.Run(t, "truncate", "-s", "8M", lun)
 	testnode.Samba(t, "tester", "secret", map[string]string{"data": share})
+	// Who asks first waits for helpers of Samba's to start, which takes long here.
+	lvmtest.Run(t, "smbclient", "-m", "smb3", "-g", "-L", "127.0.0.1", "-U", "tester%secret")
 	testnode.TGT(t, testnode.Target{IQN: iqn, LUNs: []string{lun}})
 	testnode.Initiator(t)
 	const login = " --username tester --password secret"
