@@ -30,6 +30,7 @@ type Cluster struct {
 	Keyring string // path of the keyring of client.admin
 	FSID    string
 	MonHost string // address of the monitor
+	Legacy  string // its address for the older protocol, which kernels speak where nothing is said
 
 	t        testing.TB
 	messages string // addresses of the monitor, as its map has them
@@ -84,6 +85,7 @@ func (c *Cluster) configure() {
 	c.FSID = strings.TrimSpace(string(id))
 	v2, v1 := ports(c.t)
 	c.MonHost = fmt.Sprintf("127.0.0.1:%d", v2)
+	c.Legacy = fmt.Sprintf("127.0.0.1:%d", v1)
 	c.messages = fmt.Sprintf("[v2:127.0.0.1:%d,v1:127.0.0.1:%d]", v2, v1)
 	c.write("ceph.conf", fmt.Sprintf(`[global]
 fsid = %[2]s

@@ -250,11 +250,15 @@ func (a *Access) Run(ctx context.Context, c run.Cmd, p Patience) error {
 
 // Ask runs ceph and returns what it prints.
 func (a *Access) Ask(ctx context.Context, args ...string) ([]byte, error) {
-	all := append(a.Args(), "--connect-timeout", seconds(Look.Connect))
+	return a.ask(ctx, Look, args...)
+}
+
+func (a *Access) ask(ctx context.Context, p Patience, args ...string) ([]byte, error) {
+	all := append(a.Args(), "--connect-timeout", seconds(p.Connect))
 	c := run.Cmd{Path: "ceph", Args: append(all, args...), ReadOnly: true, Grace: grace}
 	var out strings.Builder
 	c.Stdout = &out
-	if err := a.Run(ctx, c, Look); err != nil {
+	if err := a.Run(ctx, c, p); err != nil {
 		return nil, a.Failed("ceph error", err)
 	}
 	return []byte(out.String()), nil
@@ -275,6 +279,6 @@ func (a *Access) FSID(ctx context.Context) (string, error) {
 			return id, nil
 		}
 	}
-	out, err := a.Ask(ctx, "fsid")
+	out, err := a.ask(ctx, Change, "fsid") // to map and unmap is to change
 	return strings.TrimSpace(string(out)), err
 }

@@ -23,9 +23,14 @@ import (
 // external opens the cluster as one elsewhere, in a namespace of the test's own.
 func external(t testing.TB, c *testceph.Cluster, more ...string) *world {
 	t.Helper()
+	return opened(t, c, c.MonHost, more...)
+}
+
+func opened(t testing.TB, c *testceph.Cluster, monitor string, more ...string) *world {
+	t.Helper()
 	space := strings.ToLower(filepath.Base(t.Name()))
 	c.RBD("namespace", "create", testceph.Pool+"/"+space)
-	return serve(t, t.TempDir(), run.Host{}, map[string]string{"keyring": c.Secret()}, append(append(c.Section(), "namespace "+space), more...)...)
+	return serve(t, t.TempDir(), run.Host{}, map[string]string{"keyring": c.Secret()}, append([]string{"monhost " + monitor, "namespace " + space}, more...)...)
 }
 
 func (w *world) alloc(guest id.VM) id.Volume {

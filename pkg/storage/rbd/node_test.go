@@ -29,7 +29,7 @@ func TestKernelNode(t *testing.T) {
 				space := fmt.Sprintf("kernel%d", spaces)
 				c.RBD("namespace", "create", testceph.Pool+"/"+space)
 				t.Cleanup(func() { unmapAll(t, c) })
-				return append(c.Section(), "krbd 1", "namespace "+space)
+				return []string{"monhost " + c.Legacy, "krbd 1", "namespace " + space}
 			},
 			Secrets: map[string]string{"keyring": c.Secret()},
 			Slow:    true,
@@ -49,7 +49,7 @@ func unmapAll(t *testing.T, c *testceph.Cluster) {
 // mappedByKernel: an image is a block device as long as it is active; one that is open
 // stays.
 func mappedByKernel(t *testing.T, c *testceph.Cluster) {
-	w := external(t, c, "krbd 1")
+	w := opened(t, c, c.Legacy, "krbd 1")
 	t.Cleanup(func() { unmapAll(t, c) })
 	v := w.alloc(100)
 	for range 2 {
