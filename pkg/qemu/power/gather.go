@@ -126,6 +126,7 @@ func (s *Service) volume(ctx context.Context, text string) (cmdline.Volume, erro
 	}
 	found := cmdline.Volume{
 		ID: text, Type: def.Type, Kind: string(name.Content), Format: name.Format, Path: path, Contents: contents(def.Content),
+		KRBD: def.Type == "rbd" && filepath.IsAbs(path), // else it is an address for librbd
 	}
 	found.Node, err = s.Storage.Blockdev(ctx, v)
 	return found, err
