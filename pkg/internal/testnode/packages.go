@@ -7,26 +7,27 @@ type Package struct {
 	Path string        // below the project's root
 	Run  string        // which tests, as -run; all when empty
 	ZFS  bool          // has nothing to do in a node without ZFS
-	Time time.Duration // what its tests may take with VIRTSMITH_TEST_ALL=1; three minutes when zero, and without
+	Time time.Duration // what its tests may take with VIRTSMITH_TEST_ALL=1; ninety seconds when zero, and without
 
 	// Guest says that they boot the test guest, which cannot be built in a node.
 	Guest bool
 }
 
-// Packages are all of them, in the order they run.
+// Packages are all of them, in the order they run: those that see most of the whole come first, as
+// an ordinary run has no time for all.
 func Packages() []Package {
 	return []Package{
 		{Path: "pkg/internal/testnode", Run: "^TestNode"},
 		{Path: "pkg/host", Run: "^TestNode"},
-		{Path: "pkg/storage/lvm", Time: 30 * time.Minute},
+		{Path: "pkg/internal/nodeboot", Guest: true, Time: time.Hour},
 		{Path: "pkg/storage/lvmthin", Time: 15 * time.Minute},
 		{Path: "pkg/storage/nfs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/cifs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/iscsi", Time: 10 * time.Minute},
+		{Path: "pkg/storage/lvm", Time: 30 * time.Minute},
 		{Path: "pkg/storage/btrfs"},
 		{Path: "pkg/storage/all", Run: "^TestNode", Time: 15 * time.Minute},
 		{Path: "pkg/storage/zfspool", ZFS: true, Time: 15 * time.Minute},
 		{Path: "pkg/storage/zfs", ZFS: true, Time: time.Hour},
-		{Path: "pkg/internal/nodeboot", Guest: true, Time: time.Hour},
 	}
 }

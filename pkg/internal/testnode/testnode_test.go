@@ -202,10 +202,10 @@ func (h *harness) own(limit time.Duration) time.Duration {
 }
 
 // limit returns what the tests of a package may take: what the table says when
-// there is time for everything, three minutes when there is not, and all that is
+// there is time for everything, ninety seconds when there is not, and all that is
 // left when no other package runs.
 func (h *harness) limit(p Package) time.Duration {
-	limit := 3 * time.Minute
+	limit := 90 * time.Second
 	if p.Time != 0 && os.Getenv("VIRTSMITH_TEST_ALL") == "1" {
 		limit = p.Time
 	}
