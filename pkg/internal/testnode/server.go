@@ -2,7 +2,6 @@ package testnode
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -131,6 +130,6 @@ func write(t testing.TB, path, text string) {
 func inside(t testing.TB, what string) {
 	t.Helper()
 	if !Inside() {
-		t.Skip(fmt.Sprintf("starts %s: runs inside a node, see pkg/internal/testnode", what))
+		t.Skipf("starts %s: runs inside a node, see pkg/internal/testnode", what)
 	}
 }

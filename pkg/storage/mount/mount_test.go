@@ -179,7 +179,7 @@ func TestRefused(t *testing.T) {
 		{"no mount point", "\tmkdir 0\n", func(*world) {}, []string{"unable to activate storage 'nas' - directory '", "' does not exist"}},
 		{"something else is there", "", func(w *world) {
 			_ = os.MkdirAll(w.dir, 0o755)
-			_ = tmpfs(nil, "server:other", w.dir) //nolint:staticcheck // unused
+			_ = tmpfs(context.Background(), "server:other", w.dir)
 		}, []string{"is a mount point already, of 'server:other' (tmpfs) and not of 'server:volume'"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -198,7 +198,6 @@ func TestChainHistory(t *testing.T) {
 		case 0, 1:
 			size := 512 * (1 + r.IntN(600))
 			at := 512 * r.IntN((len(l.model)-size)/512)
-			what = fmt.Sprintf("write %d", i)
 			l.put(byte(i%5), at, size)
 			continue
 		case 2, 3:

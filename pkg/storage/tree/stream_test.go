@@ -135,7 +135,7 @@ func (n noNBD) Run(ctx context.Context, c run.Cmd) error {
 
 // TestNoImageToSend: why a disk cannot be read is said at once.
 func TestNoImageToSend(t *testing.T) {
-	s, top := folder(t, noNBD{})
+	s, _ := folder(t, noNBD{})
 	v, err := s.Alloc(t.Context(), "it", storage.Alloc{Guest: 100, Format: "qcow2", Size: 1024})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestNoImageToSend(t *testing.T) {
 		t.Errorf("%v, %d bytes", err, out.Len())
 	}
 	t.Log(err)
-	s, top = folder(t, run.Host{})
+	s, top := folder(t, run.Host{})
 	if err := os.MkdirAll(top+"/images/100", 0o755); err != nil {
 		t.Fatal(err)
 	}
