@@ -158,3 +158,15 @@ func (o *Output) column(name string, p *schema.Schema) term.Column {
 	}
 	return c
 }
+
+// Objects returns the elements of a result that is a list, for a [Print].
+func Objects(result any) []map[string]any {
+	list, _ := result.([]any)
+	all := make([]map[string]any, 0, len(list))
+	for _, element := range list {
+		if m, ok := element.(map[string]any); ok {
+			all = append(all, m)
+		}
+	}
+	return all
+}

@@ -13,13 +13,6 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/revert"
 )
 
-// StreamFormats lists the formats in which volumes go from one storage to another. All
-// but the last two are the size of the volume, in eight bytes, the lowest first, and
-// then the data.
-func StreamFormats() []string {
-	return []string{"raw+size", "tar+size", "qcow2+size", "vmdk+size", "zfs", "btrfs"}
-}
-
 // mostStream bounds the sizes that streams may announce.
 const mostStream = 1 << 60
 
@@ -65,6 +58,20 @@ func plugin(storageType string) string {
 		return "PVE::Storage::" + name + "Plugin"
 	}
 	return "storages of type '" + storageType + "'"
+}
+
+// CheckRawExport fails unless a stream is one of raw data without snapshots, which all storages
+// of blocks write. from is where the volume lies, in upstream's words: "from iscsi storage".
+func CheckRawExport(storageType, from string, s Stream) error {
+	switch {
+	case s.Format != "raw+size":
+		return NoExport(storageType, s.Format)
+	case s.All || len(s.Snapshots) > 0:
+		return fmt.Errorf("cannot export volumes together with their snapshots %s", from)
+	case s.Base != "":
+		return fmt.Errorf("cannot export an incremental stream %s", from)
+	}
+	return nil
 }
 
 // CheckRawStream fails unless a volume of a pool without snapshots in its streams can be

@@ -1,9 +1,7 @@
 package pvesm
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,26 +10,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/internal/transcript"
 )
 
-// The test binary is pvesm too, when it is called so.
-func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "pvesm" || len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "--task-worker") || len(os.Args) > 1 && os.Args[1] == "--supervise-qemu" {
-		os.Exit(Main())
-	}
-	os.Exit(m.Run())
-}
-
-func program(t *testing.T) string {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(t.TempDir(), "pvesm")
-	if err := os.Symlink(exe, link); err != nil {
-		t.Fatal(err)
-	}
-	return link
-}
+func TestMain(m *testing.M) { transcript.Main(m, "pvesm", Main) }
 
 var lists = regexp.MustCompile(`(?m)^\t(content|nodes) .*$`)
 
@@ -40,7 +19,7 @@ func TestConformancePVESM(t *testing.T) {
 		t.Skip("no qemu-img on this machine")
 	}
 	transcript.Runner{
-		Program: program(t),
+		Program: transcript.Program(t, "pvesm"),
 		// Lists are kept in the order that the user gave; the recordings have them sorted.
 		Rewrite: func(text string) string {
 			return lists.ReplaceAllStringFunc(text, func(line string) string {

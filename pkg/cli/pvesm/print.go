@@ -11,21 +11,9 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
-// objects returns the elements of a list.
-func objects(result any) []map[string]any {
-	list, _ := result.([]any)
-	all := make([]map[string]any, 0, len(list))
-	for _, element := range list {
-		if m, ok := element.(map[string]any); ok {
-			all = append(all, m)
-		}
-	}
-	return all
-}
-
 // sorted returns the elements of a list in the order of a field.
 func sorted(result any, field string) []map[string]any {
-	all := objects(result)
+	all := cli.Objects(result)
 	slices.SortStableFunc(all, func(a, b map[string]any) int { return cmp.Compare(text(a[field]), text(b[field])) })
 	return all
 }
@@ -122,7 +110,7 @@ func printPruned(o *cli.Output, result any, _ schema.Params) error {
 	if on, _ := outcome["dryrun"].(bool); !on && number(outcome["dryrun"]) == 0 {
 		return nil
 	}
-	all := objects(outcome["list"])
+	all := cli.Objects(outcome["list"])
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(o, "No backups found")
 		return err

@@ -1,35 +1,18 @@
 package qm
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/transcript"
 )
 
-// The test binary is qm too, when it is called so.
-func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "qm" || len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "--task-worker") || len(os.Args) > 1 && os.Args[1] == "--supervise-qemu" {
-		os.Exit(Main())
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { transcript.Main(m, "qm", Main) }
 
 func program(t *testing.T) string {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(t.TempDir(), "qm")
-	if err := os.Symlink(exe, link); err != nil {
-		t.Fatal(err)
-	}
-	return link
+	return transcript.Program(t, "qm")
 }
 
 var creationQEMU = regexp.MustCompile(`creation-qemu=7\.2\.[0-9]+,ctime=(\d{10})`)

@@ -13,21 +13,9 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
-// objects returns the elements of a list.
-func objects(result any) []map[string]any {
-	list, _ := result.([]any)
-	all := make([]map[string]any, 0, len(list))
-	for _, element := range list {
-		if m, ok := element.(map[string]any); ok {
-			all = append(all, m)
-		}
-	}
-	return all
-}
-
 // printList shows the VMs of a node, one a line. Sizes are in MiB and GiB.
 func printList(o *cli.Output, result any, _ schema.Params) error {
-	vms := objects(result)
+	vms := cli.Objects(result)
 	slices.SortFunc(vms, func(a, b map[string]any) int {
 		x, _ := a["vmid"].(int64)
 		y, _ := b["vmid"].(int64)
@@ -90,7 +78,7 @@ func printStatus(o *cli.Output, result any, p schema.Params) error {
 // printPending shows for each option what it is (cur), what it will be (new), or that
 // it will be gone (del).
 func printPending(o *cli.Output, result any, _ schema.Params) error {
-	for _, item := range objects(result) {
+	for _, item := range cli.Objects(result) {
 		key, _ := item["key"].(string)
 		word := "cur"
 		if item["delete"] != nil {
@@ -118,7 +106,7 @@ func encoded(key string, value any) string {
 func printSnapshots(o *cli.Output, result any, _ schema.Params) error {
 	children := map[string][]map[string]any{}
 	names := map[string]bool{}
-	all := objects(result)
+	all := cli.Objects(result)
 	for _, snap := range all {
 		names[fmt.Sprint(snap["name"])] = true
 	}

@@ -60,17 +60,18 @@ func (s *Service) list(ctx context.Context, p schema.Params) ([]map[string]any, 
 		return nil, err
 	}
 	all := []map[string]any{}
+	sections := s.Storage.Sections()
 	for _, d := range c.Storages {
 		if kind, given := p["type"]; !given || d.Type == kind {
-			all = append(all, s.section(d, c.Digest))
+			all = append(all, section(sections, d, c.Digest))
 		}
 	}
 	return all, nil
 }
 
 // section is a definition as the API shows it.
-func (s *Service) section(d storage.Definition, digest string) map[string]any {
-	values := s.Storage.Sections().Values(d.Type, d.Options)
+func section(sections *config.Sections, d storage.Definition, digest string) map[string]any {
+	values := sections.Values(d.Type, d.Options)
 	values["storage"], values["type"], values["digest"] = string(d.ID), d.Type, digest
 	if _, ok := values["shared"]; !ok && d.Shared {
 		values["shared"] = int64(1)
@@ -91,7 +92,7 @@ func (s *Service) read(ctx context.Context, req target) (map[string]any, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s.section(d, c.Digest), nil
+	return section(s.Storage.Sections(), d, c.Digest), nil
 }
 
 // storeid is the parameter that every method about one storage has.

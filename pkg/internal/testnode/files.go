@@ -3,6 +3,7 @@ package testnode
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,4 +65,28 @@ func Samba(t testing.TB, user, password string, shares map[string]string) *Serve
 	t.Cleanup(func() { must(t, "userdel", user) })
 	feed(t, password+"\n"+password+"\n", "smbpasswd", "-c", conf, "-s", "-a", user)
 	return Start(t, 445, "smbd", "--foreground", "--no-process-group", "--configfile", conf)
+}
+
+// FileSystem mounts an ext4 of its own, of the given size, for a server to export one that
+// gets full. It is unmounted when the test ends.
+func FileSystem(t testing.TB, mib int) string {
+	t.Helper()
+	Need(t, "loop")
+	dir := t.TempDir()
+	image, at := filepath.Join(dir, "image"), filepath.Join(dir, "disk")
+	for _, args := range [][]string{
+		{"truncate", "-s", fmt.Sprintf("%dM", mib), image},
+		{"mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", image},
+		{"mkdir", at}, {"mount", "-o", "loop", image, at},
+	} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", args, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", at).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+	return at
 }

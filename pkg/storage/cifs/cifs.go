@@ -70,12 +70,9 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 	p.Pool = mount.New(tree.New(env, c.Path, c.Folders, c.ContentDirs, c.Preallocation), c.Server, mount.Source{
 		Type:   "cifs",
 		Device: device,
-		Is: func(e mount.Entry) bool {
-			return strings.HasPrefix(e.Type, "cifs") && strings.TrimRight(e.Device, "/") == strings.TrimRight(device, "/")
-		},
-		Check: func(ctx context.Context) error { return answers(ctx, c.Server, port(c.Options)) },
-		Hint:  hint,
-		Cache: "writethrough", // without a cache at all it can only be used by an option of the mount
+		Check:  func(ctx context.Context) error { return answers(ctx, c.Server, port(c.Options)) },
+		Hint:   hint,
+		Cache:  "writethrough", // without a cache at all it can only be used by an option of the mount
 	})
 	// The password may come later.
 	p.Command = func() (run.Cmd, error) { return p.Mount(device, options(c, p.credentials())), nil }

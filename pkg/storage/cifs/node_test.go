@@ -3,9 +3,7 @@ package cifs_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,29 +32,6 @@ func TestMain(m *testing.M) {
 }
 
 const password = "geheim, = 100%"
-
-// disk mounts a small file system of its own.
-func disk(t *testing.T, mib int) string {
-	t.Helper()
-	testnode.Need(t, "loop")
-	dir := t.TempDir()
-	image, at := filepath.Join(dir, "image"), filepath.Join(dir, "disk")
-	for _, args := range [][]string{
-		{"truncate", "-s", fmt.Sprintf("%dM", mib), image},
-		{"mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", image},
-		{"mkdir", at}, {"mount", "-o", "loop", image, at},
-	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v: %s", args, err, out)
-		}
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", at).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
-	return at
-}
 
 // section returns the options of a storage whose mount ends with the test.
 func section(t *testing.T, share string, more ...string) []string {
@@ -89,7 +64,7 @@ func empty(t *testing.T, section []string) {
 
 func TestContract(t *testing.T) {
 	testnode.Need(t, "cifs")
-	big, small := t.TempDir(), disk(t, 60)
+	big, small := t.TempDir(), testnode.FileSystem(t, 60)
 	// Who cannot enter the folders above it has no share.
 	for dir := big; dir != "/"; dir = filepath.Dir(dir) {
 		_ = os.Chmod(dir, 0o755)

@@ -2,7 +2,6 @@ package iscsidirect
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -18,13 +17,8 @@ func (p *pool) ExportFormats(_ context.Context, name string, s storage.Stream) [
 
 // Export writes a LUN as a stream.
 func (p *pool) Export(ctx context.Context, w io.Writer, name string, s storage.Stream) error {
-	switch {
-	case s.Format != "raw+size":
-		return storage.NoExport(p.Type, s.Format)
-	case s.All || len(s.Snapshots) > 0:
-		return errors.New("cannot export volumes together with their snapshots from iscsi storage")
-	case s.Base != "":
-		return errors.New("cannot export an incremental stream from iscsi storage")
+	if err := storage.CheckRawExport(p.Type, "from iscsi storage", s); err != nil {
+		return err
 	}
 	if err := p.ActivateVolume(ctx, name, s.Snapshot); err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,8 @@ type Source struct {
 	Options []string // each after a -o of its own
 	// Command mounts it, where that is not for mount with what is above. It may be nil.
 	Command func() (run.Cmd, error)
-	// Is tells whether something that is mounted is this.
+	// Is tells whether something that is mounted is this. Nil compares the device, and the type
+	// as far as it goes: what is mounted as nfs is shown as nfs4.
 	Is func(Entry) bool
 	// Check fails, in bounded time, unless the server is there. It is asked before
 	// mounting, which is less patient with what can be known before. It may be nil.
@@ -59,6 +61,11 @@ type Pool struct {
 // New returns a pool of what is mounted at a tree's folder. Server names the machine it
 // comes from.
 func New(t tree.Tree, server string, s Source) *Pool {
+	if s.Is == nil {
+		s.Is = func(e Entry) bool {
+			return strings.HasPrefix(e.Type, s.Type) && strings.TrimRight(e.Device, "/") == strings.TrimRight(s.Device, "/")
+		}
+	}
 	p := &Pool{Tree: t, Source: s, make: t.MakeBase, patience: mountPatience}
 	// Below, a missing folder means that nothing is mounted: none is to be made.
 	p.MakeBase, p.Remote, p.Tree.Server = false, true, server

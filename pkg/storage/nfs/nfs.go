@@ -42,15 +42,11 @@ func Type() storage.Type {
 }
 
 func open(c Config, env storage.Env) (storage.Pool, error) {
-	device := mount.Host(c.Server) + ":" + c.Export
 	s := mount.Source{
 		Type:   "nfs",
-		Device: device,
-		Is: func(e mount.Entry) bool {
-			return strings.HasPrefix(e.Type, "nfs") && strings.TrimRight(e.Device, "/") == strings.TrimRight(device, "/")
-		},
-		Hint:  hint,
-		Cache: "none", // each write is the server's before it is done
+		Device: mount.Host(c.Server) + ":" + c.Export,
+		Hint:   hint,
+		Cache:  "none", // each write is the server's before it is done
 	}
 	if c.Options != nil && *c.Options != "" {
 		s.Options = []string{*c.Options}

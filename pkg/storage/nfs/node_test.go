@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,29 +36,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// disk mounts a small file system of its own.
-func disk(t *testing.T, mib int) string {
-	t.Helper()
-	testnode.Need(t, "loop")
-	dir := t.TempDir()
-	image, at := filepath.Join(dir, "image"), filepath.Join(dir, "disk")
-	for _, args := range [][]string{
-		{"truncate", "-s", fmt.Sprintf("%dM", mib), image},
-		{"mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", image},
-		{"mkdir", at}, {"mount", "-o", "loop", image, at},
-	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v: %s", args, err, out)
-		}
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", at).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
-	return at
-}
-
 // section returns the options of a storage whose mount ends with the test.
 func section(t *testing.T, export, options string) []string {
 	t.Helper()
@@ -74,7 +50,7 @@ func section(t *testing.T, export, options string) []string {
 
 func contract(t *testing.T, version string, formats ...string) {
 	testnode.Need(t, "nfs")
-	big, small := t.TempDir(), disk(t, 60)
+	big, small := t.TempDir(), testnode.FileSystem(t, 60)
 	testnode.NFS(t, big, small)
 	// Mounting takes seconds in the node: it is done once.
 	once := func(dir string) func(*testing.T) []string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/virtsmith/virtsmith/pkg/plan"
@@ -28,15 +27,11 @@ func (p *pool) ImportFormats(ctx context.Context, name string, s storage.Stream)
 // Export writes the size of an image and then its data.
 func (p *pool) Export(ctx context.Context, w io.Writer, name string, s storage.Stream) error {
 	n, err := parse(name)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case s.Format != "raw+size":
-		return storage.NoExport(p.Type, s.Format)
-	case s.All || len(s.Snapshots) > 0:
-		return fmt.Errorf("cannot export volumes together with their snapshots in PVE::Storage::RBDPlugin")
-	case s.Base != "":
-		return fmt.Errorf("cannot export an incremental stream in PVE::Storage::RBDPlugin")
+	}
+	if err := storage.CheckRawExport(p.Type, "in PVE::Storage::RBDPlugin", s); err != nil {
+		return err
 	}
 	i, err := p.look(ctx, n.File, s.Snapshot)
 	if err != nil {

@@ -9,15 +9,7 @@ import (
 
 // CheckExport fails where a volume cannot be written as a stream.
 func CheckExport(env storage.Env, s storage.Stream) error {
-	switch {
-	case s.Format != "raw+size":
-		return storage.NoExport(env.Type, s.Format)
-	case s.All || len(s.Snapshots) > 0:
-		return fmt.Errorf("cannot export volumes together with their snapshots from storages of type '%s'", env.Type)
-	case s.Base != "":
-		return fmt.Errorf("cannot export an incremental stream from storages of type '%s'", env.Type)
-	}
-	return nil
+	return storage.CheckRawExport(env.Type, fmt.Sprintf("from storages of type '%s'", env.Type), s)
 }
 
 // ImportFormats returns the formats from which a volume can be made.

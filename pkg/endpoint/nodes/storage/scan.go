@@ -59,15 +59,7 @@ type scanCIFSRequest struct {
 }
 
 func (s *Service) scanCIFS(ctx context.Context, req scanCIFSRequest) ([]cifs.Share, error) {
-	return cifs.Scan(ctx, s.Run, req.Server, value(req.Username), value(req.Password), value(req.Domain))
-}
-
-// value is that of an optional parameter, empty where it is not given.
-func value(text *string) string {
-	if text == nil {
-		return ""
-	}
-	return *text
+	return cifs.Scan(ctx, s.Run, req.Server, text(req.Username), text(req.Password), text(req.Domain))
 }
 
 type scanISCSIRequest struct {
