@@ -20,7 +20,7 @@ build: ## build every command into bin/
 
 # Most tests run here, then those that want Debian's kernel in a virtual machine.
 test: setup ## run every test that takes seconds
-	timeout -k 10 25m $(GO) test -p 2 -timeout 20m -skip '^TestInNode$$' ./...
+	timeout -k 10 25m $(GO) test -p 2 -timeout 15m -skip '^TestInNode$$' ./...
 	timeout -k 10 15m $(GO) test -timeout 14m -v -run '^TestInNode$$' ./pkg/internal/testnode -node.time 6m
 
 test-storage: export VIRTSMITH_TEST_ALL := 1

@@ -41,6 +41,8 @@ type Process struct {
 	desc Cmd
 	ctx  context.Context //nolint:containedctx // the cause of the end, read once by Wait
 	tail *tail
+
+	ended chan struct{} // closed when it was waited for; nil unless somebody wants to know
 }
 
 // Start starts c. The caller must call Wait, unless the program is to outlive this
@@ -66,10 +68,18 @@ func (h Host) Start(ctx context.Context, c Cmd) (*Process, error) {
 		p.cmd.WaitDelay = DefaultGrace
 	}
 	p.connectStderr()
-	if err := p.cmd.Start(); err != nil {
+	if err := p.start(); err != nil {
 		return nil, &Error{Cmd: c, ExitCode: -1, Err: missing(err)}
 	}
 	return p, nil
+}
+
+func (p *Process) start() error {
+	if !p.desc.NoIOURing {
+		return p.cmd.Start()
+	}
+	p.ended = make(chan struct{})
+	return startWithoutIOURing(p.cmd, p.ended)
 }
 
 func (h Host) environ() []string {
@@ -128,6 +138,9 @@ func (p *Process) signal(s syscall.Signal) error {
 // Wait waits for the end of the program and tells how it ended.
 func (p *Process) Wait() error {
 	err := p.cmd.Wait()
+	if p.ended != nil {
+		close(p.ended)
+	}
 	if err == nil {
 		return nil
 	}

@@ -53,6 +53,10 @@ type Cmd struct {
 	// ReadOnly says that the program changes nothing, so a dry run may run it.
 	ReadOnly bool
 
+	// NoIOURing hides io_uring from the program: the kernel wakes whoever waits in a system
+	// call when a ring has news, as a signal would, and not every file system bears that.
+	NoIOURing bool
+
 	// Grace is the time between SIGTERM and SIGKILL once ctx has ended;
 	// 0 means [DefaultGrace].
 	Grace time.Duration

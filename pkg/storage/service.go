@@ -71,6 +71,7 @@ func New(o Options) *Service {
 	if o.QEMUImg == "" {
 		o.QEMUImg = "/usr/bin/qemu-img"
 	}
+	o.Runner = imageRunner{o.Runner, o.QEMUImg}
 	if o.Zone == nil {
 		o.Zone = time.Local
 	}
@@ -84,6 +85,20 @@ func New(o Options) *Service {
 		o.Guests = func(context.Context) (map[id.VM]string, error) { return nil, nil }
 	}
 	return &Service{o: o}
+}
+
+// An imageRunner runs qemu-img without io_uring, of which it has no use: it polls with it. With
+// it, the kernel interrupts calls for locks, and the client of Gluster waits forever as soon as
+// two such calls meet (gluster/glusterfs issue 4371), and with it whoever uses the volume.
+type imageRunner struct {
+	run.Runner
+	qemuImg string
+}
+
+// Run runs a program.
+func (r imageRunner) Run(ctx context.Context, c run.Cmd) error {
+	c.NoIOURing = c.NoIOURing || c.Path == r.qemuImg
+	return r.Runner.Run(ctx, c)
 }
 
 // Config reads storage.cfg. The storage local is always there. What cannot be

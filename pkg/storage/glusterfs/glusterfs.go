@@ -156,7 +156,8 @@ func (p *pool) Blockdev(name string) (map[string]any, error) {
 	}
 	if n.Content != storage.Images {
 		path, err := p.Tree.Path(name, "")
-		return map[string]any{"driver": "file", "filename": path}, err
+		// The client of Gluster may not survive that QEMU asks for locks.
+		return map[string]any{"driver": "file", "filename": path, "locking": "off"}, err
 	}
 	transport := ""
 	if p.config.Transport != nil {

@@ -63,7 +63,7 @@ func TestBlockdev(t *testing.T) {
 		{"socket", "\tserver a\n\ttransport unix\n", "100/vm-100-disk-0.raw", map[string]any{
 			"driver": "gluster", "volume": "gv0", "path": "images/100/vm-100-disk-0.raw", "server": []any{map[string]any{"type": "unix", "path": "a"}},
 		}},
-		{"disc", "", "iso/a.iso", map[string]any{"driver": "file", "filename": "/mnt/pve/gl/template/iso/a.iso"}},
+		{"disc", "", "iso/a.iso", map[string]any{"driver": "file", "filename": "/mnt/pve/gl/template/iso/a.iso", "locking": "off"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := pool(t, c.options).(storage.Attacher).Blockdev(c.volume)
