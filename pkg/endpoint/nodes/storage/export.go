@@ -1,12 +1,16 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/run"
@@ -48,17 +52,82 @@ func (s *Service) export(ctx context.Context, req exportRequest) (nothing, error
 	if req.Filename == "-" {
 		return nothing{}, s.Storage.Export(ctx, api.StreamsOf(ctx).Out, v, st)
 	}
-	f, err := os.OpenFile(req.Filename, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o666)
-	if err != nil {
-		return nothing{}, &openError{req.Filename, err}
+	return nothing{}, fill(ctx, req.Filename, func(w io.Writer) error { return s.Storage.Export(ctx, w, v, st) })
+}
+
+// fill writes to what the user named. Where it fails, a file that is new goes and one that
+// was there is as it was; a device or a pipe gets what comes.
+func fill(ctx context.Context, name string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	if err == nil {
+		if err = errors.Join(write(f), f.Close()); err != nil {
+			_ = os.Remove(name)
+		}
+		return err
 	}
-	err = errors.Join(s.Storage.Export(ctx, f, v, st), f.Close())
+	if errors.Is(err, fs.ErrExist) {
+		f, err = openPatiently(ctx, name, os.O_WRONLY)
+	}
 	if err != nil {
-		if info, e := os.Lstat(req.Filename); e == nil && info.Mode().IsRegular() { // and no device
-			_ = os.Remove(req.Filename)
+		return asOpenError(name, err)
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return errors.Join(err, write(f), f.Close())
+	}
+	defer f.Close() //nolint:errcheck // it holds the lock alone
+	return replace(name, f, info.Mode().Perm(), write)
+}
+
+// replace writes beside a file and puts it in place at the end. The lock tells what a
+// killed export left there from what another one is writing.
+func replace(name string, old *os.File, perm fs.FileMode, write func(io.Writer) error) error {
+	if err := syscall.Flock(int(old.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return asOpenError(name, err)
+	}
+	if err := file.CleanTemps(name); err != nil {
+		return err
+	}
+	var failed error
+	err := file.WriteFunc(name, perm, func(w io.Writer) error {
+		failed = write(w)
+		return failed
+	})
+	return cmp.Or(failed, err)
+}
+
+// openPatiently opens what is there. A named pipe waits for its other side, which ctx ends.
+func openPatiently(ctx context.Context, name string, flag int) (*os.File, error) {
+	type opened struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		f, err := os.OpenFile(name, flag, 0)
+		done <- opened{f, err}
+	}()
+	select {
+	case o := <-done:
+		return o.f, o.err
+	case <-ctx.Done():
+	}
+	// Somebody on the other side, and be it we, is what the open waits for.
+	if other, err := os.OpenFile(name, os.O_RDWR|syscall.O_NONBLOCK, 0); err == nil {
+		defer other.Close() //nolint:errcheck // nothing was written
+		if o := <-done; o.err == nil {
+			_ = o.f.Close()
 		}
 	}
-	return nothing{}, err
+	return nil, context.Cause(ctx)
+}
+
+// asOpenError tells of a file that cannot be opened, or why nobody waited for it.
+func asOpenError(name string, err error) error {
+	if _, ok := errors.AsType[syscall.Errno](err); !ok {
+		return err
+	}
+	return &openError{name, err}
 }
 
 // text returns a string that may not be given.

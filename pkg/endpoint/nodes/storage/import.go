@@ -66,8 +66,8 @@ func open(ctx context.Context, name string) (source io.Reader, done func(), err 
 		c, err = listenTCP(ctx, address)
 	} else if path, ok := strings.CutPrefix(name, "unix://"); ok {
 		c, err = listenUnix(ctx, path)
-	} else if c, err = os.Open(name); err != nil {
-		err = &openError{name, err}
+	} else if c, err = openPatiently(ctx, name, os.O_RDONLY); err != nil {
+		err = asOpenError(name, err)
 	}
 	return c, func() { _ = c.Close() }, err
 }

@@ -114,6 +114,115 @@ func TestFailedExport(t *testing.T) {
 	}
 }
 
+// TestExportOverFile: a file that is there is replaced as a whole or not at all.
+func TestExportOverFile(t *testing.T) {
+	s, top, want := serve(t)
+	image := filepath.Join(top, "images/100/vm-100-disk-0.raw")
+	for _, c := range []struct {
+		name, format string
+		before       func(t *testing.T, dir, path string)
+		want         string
+	}{
+		{"whole", "raw+size", nil, ""},
+		{"no such format", "zfs", nil, "volume export format zfs not available for PVE::Storage::DirPlugin"},
+		{"volume is gone", "raw+size", func(t *testing.T, _, _ string) {
+			if err := os.Rename(image, image+".away"); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.Rename(image+".away", image) })
+		}, "does not exist"},
+		{"killed before", "raw+size", func(t *testing.T, dir, _ string) {
+			if err := os.WriteFile(filepath.Join(dir, ".stream.tmp.17"), []byte("half"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, ""},
+		{"another writes", "raw+size", func(t *testing.T, _, path string) {
+			f, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = f.Close() })
+			if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+				t.Fatal(err)
+			}
+		}, "Resource temporarily unavailable"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "stream")
+			if err := os.WriteFile(path, []byte("mine"), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			if c.before != nil {
+				c.before(t, dir, path)
+			}
+			content := []byte("mine")
+			_, err := s.export(t.Context(), exportRequest{Volume: source, Format: c.format, Filename: path})
+			if c.want == "" {
+				content = want
+				if err != nil {
+					t.Error(err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, not %s", err, c.want)
+			}
+			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) {
+				t.Errorf("%d bytes, not %d: %v", len(got), len(content), err)
+			}
+			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+				t.Errorf("%v, %v", info, err)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+				t.Errorf("%v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestExportToPipe: what is no file gets the stream directly.
+func TestExportToPipe(t *testing.T) {
+	s, _, want := serve(t)
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan []byte)
+	go func() {
+		b, _ := os.ReadFile(path)
+		got <- b
+	}()
+	if _, err := s.export(t.Context(), exportRequest{Volume: source, Format: "raw+size", Filename: path}); err != nil {
+		t.Fatal(err)
+	}
+	if b := <-got; !bytes.Equal(b, want) {
+		t.Errorf("%d bytes, not %d", len(b), len(want))
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPipeWithoutOtherSide: who waits for the other side of a pipe can be ended.
+func TestPipeWithoutOtherSide(t *testing.T) {
+	s, _, _ := serve(t)
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cause := errors.New("received interrupt")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(10*time.Millisecond, func() { cancel(cause) })
+	if _, err := s.export(ctx, exportRequest{Volume: source, Format: "raw+size", Filename: path}); !errors.Is(err, cause) {
+		t.Error(err)
+	}
+	if _, err := s.importStream(ctx, importRequest{Volume: wanted, Format: "raw+size", Filename: path}); !errors.Is(err, cause) {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBrokenPipe: a receiver that goes away ends the export.
 func TestBrokenPipe(t *testing.T) {
 	s, _, _ := serve(t)
