@@ -170,7 +170,8 @@ func TestFuse(t *testing.T) {
 	disk := filepath.Join(dir, "disk")
 	command(t, "truncate", "-s", "128M", disk)
 	mountpoint := filepath.Join(dir, "mnt")
-	command(t, "zpool", "create", "-m", mountpoint, "vsfuse", disk)
+	_ = exec.Command("zpool", "destroy", "-f", "vsfuse").Run() // that of a test that was killed
+	command(t, "zpool", "create", "-o", "cachefile=none", "-m", mountpoint, "vsfuse", disk)
 	t.Cleanup(func() { patiently(t, "zpool", "destroy", "-f", "vsfuse") })
 	s := serve(t, fuse{}, "zfspool: tank\n\tpool vsfuse\n\tmountpoint "+mountpoint+"\n")
 	subvolume(t, s, mountpoint, false)
