@@ -30,6 +30,7 @@ type device struct {
 	path             string // the disk on one path to it: sda
 	kernel           string // the same, or the multipath device that joins the paths: dm-0
 	stable           string // the name by which udev knows it for good
+	wwid             string // what the disk calls itself, the same on all paths to it
 	size             int64  // bytes
 }
 
@@ -89,7 +90,7 @@ func (h host) devices(target string) []device {
 		if len(blocks) == 0 {
 			continue
 		}
-		d := device{channel: m[2], id: m[3], lun: m[4], path: blocks[0]}
+		d := device{channel: m[2], id: m[3], lun: m[4], path: blocks[0], wwid: h.line("bus/scsi/devices", entry, "wwid")}
 		d.kernel = h.multipath(d.path)
 		d.stable = stable[d.kernel]
 		sectors, _ := strconv.ParseInt(h.line("block", d.kernel, "size"), 10, 64)

@@ -87,17 +87,24 @@ func (p *pool) Has(f storage.Feature, name, snap string) bool {
 
 // Activate logs in to the target by all its portals that answer, and sees which LUNs
 // there are, if that was not done a moment ago. With a target that is there it runs no
-// program, most of the time.
+// program, most of the time. One portal that is there is enough.
 func (p *pool) Activate(ctx context.Context) error {
 	sessions := p.host.sessions(p.target)
-	alive := slices.ContainsFunc(sessions, func(s session) bool { return s.alive })
-	switch {
-	case len(sessions) == 0:
+	if len(sessions) == 0 {
 		return p.login(ctx)
-	case !alive:
-		return fmt.Errorf("storage '%s' is not online: the connection to target '%s' is lost, and is not restored yet", p.ID, p.target)
 	}
-	return p.refresh(ctx, sessions)
+	if slices.ContainsFunc(sessions, func(s session) bool { return s.alive }) {
+		return p.refresh(ctx, sessions)
+	}
+	var err error
+	if plan.From(ctx) == nil { // a portal that was down before may be there now
+		var done int
+		if done, err = p.loginByOthers(ctx, sessions); done > 0 {
+			return p.appear(ctx)
+		}
+	}
+	lost := fmt.Errorf("storage '%s' is not online: the connection to target '%s' is lost, and is not restored yet", p.ID, p.target)
+	return errors.Join(lost, err)
 }
 
 // Deactivate logs out of the target, unless one of its LUNs is in use.

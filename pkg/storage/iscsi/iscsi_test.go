@@ -192,11 +192,117 @@ func TestActivateAgain(t *testing.T) {
 	}
 }
 
+// TestLost: with all connections lost, the portals are tried that there was none to.
 func TestLost(t *testing.T) {
+	const lost = "storage 'san' is not online: the connection to target '" + iqn + "' is lost, and is not restored yet"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	there := l.Addr().String()
+	records := "192.0.2.2:3260,1 " + iqn + "\n" + there + ",1 " + iqn + "\n"
+	login := "--mode node --targetname " + iqn + " --portal " + there + " --login"
+	for _, c := range []struct {
+		name  string
+		asked []run.Exchange
+		want  string
+	}{
+		{"no other portal", []run.Exchange{says("--mode node", "192.0.2.2:3260,1 "+iqn+"\n", 0)}, lost},
+		{"another portal", []run.Exchange{says("--mode node", records, 0), says(login, "", 0)}, ""},
+		{
+			"wrong password for another portal",
+			[]run.Exchange{says("--mode node", records, 0), says(login, "", 24)},
+			lost + "\nportal '" + there + "': iscsiadm: exit status 24",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := run.NewFake(c.asked...)
+			p := newPool(t, f)
+			p.host.forget(t, "1")
+			got := ""
+			if err := p.Activate(t.Context()); err != nil {
+				got = err.Error()
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if left := f.Left(); len(left) > 0 {
+				t.Errorf("not asked: %v", left)
+			}
+		})
+	}
+}
+
+// TestNamed: a disk that several sessions see needs but one name.
+func TestNamed(t *testing.T) {
 	p := newPool(t, run.NewFake())
-	p.host.forget(t, "1")
-	if err := p.Activate(t.Context()); err == nil || !strings.Contains(err.Error(), "storage 'san' is not online: the connection to target '"+iqn+"' is lost") {
-		t.Errorf("got %v", err)
+	for _, name := range []string{"11:0:0:3", "11:0:0:5"} {
+		if err := os.RemoveAll(p.host.sys + "/bus/scsi/devices/" + name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// As without multipath: the name is that of one of both.
+	for _, disk := range []string{"sdb", "sdc"} {
+		if err := os.RemoveAll(p.host.sys + "/block/" + disk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one := p.host.dev + "/disk/by-id/scsi-360002"
+	if err := errors.Join(os.Remove(one), os.Symlink("../../sdc", one)); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if p.named(short) {
+		t.Error("two different disks, of which one has no name")
+	}
+	for _, name := range []string{"11:0:0:2", "12:0:0:2"} {
+		if err := os.WriteFile(p.host.sys+"/bus/scsi/devices/"+name+"/wwid", []byte("naa.60002\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !p.named(t.Context()) {
+		t.Error("a disk that has a name")
+	}
+}
+
+// TestDiscover: each portal is asked until one knows the target. Where none tells of it,
+// there may be records of it nevertheless.
+func TestDiscover(t *testing.T) {
+	var portals []string
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		portals = append(portals, l.Addr().String())
+	}
+	failed := func(portal string) run.Exchange { return says(strings.Join(discovery(portal, "new").Args, " "), "", 4) }
+	tells := says(strings.Join(discovery(portals[1], "new").Args, " "), portals[1]+",1 "+iqn+"\n", 0)
+	retry := says("--mode node --targetname "+iqn+" --op update --name node.session.initial_login_retry_max --value 0", "", 0)
+	for _, c := range []struct {
+		name  string
+		known []string
+		asked []run.Exchange
+		want  []string
+	}{
+		{"the second knows", nil, []run.Exchange{failed(portals[0]), tells, retry}, portals[1:]},
+		{"and the first has a record", portals[:1], []run.Exchange{failed(portals[0]), tells, retry}, []string{portals[1], portals[0]}},
+		{"records alone", portals, []run.Exchange{failed(portals[0]), failed(portals[1]), retry}, portals},
+		{"none", nil, []run.Exchange{failed(portals[0]), failed(portals[1])}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := run.NewFake(c.asked...)
+			got, err := newPool(t, f).discover(t.Context(), portals, c.known)
+			if diff := cmp.Diff(c.want, got); diff != "" || (err == nil) != (c.want != nil) {
+				t.Error(diff, err)
+			}
+			if left := f.Left(); len(left) > 0 {
+				t.Errorf("not asked: %v", left)
+			}
+		})
 	}
 }
 

@@ -129,7 +129,7 @@ func (p *pool) login(ctx context.Context) error {
 	if len(there) == 0 {
 		return fmt.Errorf("storage '%s' is not online: %w", p.ID, err)
 	}
-	there, err = p.discover(ctx, there)
+	there, err = p.discover(ctx, there, known)
 	if err != nil {
 		return fmt.Errorf("storage '%s' is not online: %w", p.ID, err)
 	}
@@ -162,28 +162,39 @@ func (p *pool) appear(ctx context.Context) error {
 }
 
 // named waits until udev has given names to the devices of the target and tells whether
-// it has.
+// it has. A disk that is seen by several sessions has one name, which is that of one of
+// its devices where multipath does not join them.
 func (p *pool) named(ctx context.Context) bool {
 	return p.await(ctx, naming, func() bool {
-		return !slices.ContainsFunc(p.host.devices(p.target), func(d device) bool { return d.stable == "" })
+		list := p.host.devices(p.target)
+		there := map[string]bool{}
+		for _, d := range list {
+			there[d.wwid] = there[d.wwid] || d.wwid != "" && d.stable != ""
+		}
+		return !slices.ContainsFunc(list, func(d device) bool { return d.stable == "" && !there[d.wwid] })
 	})
 }
 
-// discover asks one of the portals for all of the target, and makes records of those
-// that are new. Records that are there stay as they are: they may have passwords.
-func (p *pool) discover(ctx context.Context, there []string) ([]string, error) {
+// discover asks the portals for all of the target, until one knows it, and makes records
+// of those that are new. Records that are there stay as they are: they may have
+// passwords. It returns the portals of the target that accept connections.
+func (p *pool) discover(ctx context.Context, there, known []string) ([]string, error) {
 	if plan.From(ctx) != nil {
 		_, err := p.do(ctx, discovery(there[0], "new").Args...)
 		return there, err
 	}
-	text, err := p.do(ctx, discovery(there[0], "new").Args...)
-	if err != nil {
-		return nil, fmt.Errorf("discovery at portal '%s': %w", there[0], err)
+	mine, err := p.sendTargets(ctx, there)
+	switch {
+	case err == nil:
+	case len(known) == 0:
+		return nil, err
+	default: // some targets do not tell of themselves without a password
+		api.Warnf(ctx, "storage '%s': %v", p.ID, err)
 	}
-	all := parseRecords(text)
-	mine := all[p.target]
-	if len(mine) == 0 {
-		return nil, fmt.Errorf("target '%s' is not there at portal '%s', or not for this host", p.target, there[0])
+	for _, portal := range known {
+		if !slices.Contains(mine, portal) {
+			mine = append(mine, portal)
+		}
 	}
 	mine, err = reachable(ctx, mine)
 	if len(mine) == 0 {
@@ -195,6 +206,23 @@ func (p *pool) discover(ctx context.Context, there []string) ([]string, error) {
 		api.Warnf(ctx, "storage '%s': %v", p.ID, err)
 	}
 	return mine, nil
+}
+
+// sendTargets asks one portal after the other for those of the target, until one knows it.
+func (p *pool) sendTargets(ctx context.Context, there []string) ([]string, error) {
+	var errs []error
+	for _, portal := range there {
+		text, err := p.do(ctx, discovery(portal, "new").Args...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("discovery at portal '%s': %w", portal, err))
+			continue
+		}
+		if mine := parseRecords(text)[p.target]; len(mine) > 0 {
+			return mine, nil
+		}
+		errs = append(errs, fmt.Errorf("target '%s' is not there at portal '%s', or not for this host", p.target, portal))
+	}
+	return nil, errors.Join(errs...)
 }
 
 func discovery(portal, operation string) run.Cmd {
@@ -235,18 +263,24 @@ func (p *pool) refresh(ctx context.Context, sessions []session) error {
 	if plan.From(ctx) != nil || !p.rescan(ctx, sessions, between, stuck) {
 		return nil
 	}
-	portals, err := p.records(ctx)
-	if err == nil {
-		without := slices.DeleteFunc(portals, func(portal string) bool {
-			return slices.ContainsFunc(sessions, func(s session) bool { return s.portal == portal })
-		})
-		there, _ := reachable(ctx, without) // the others may be down for long
-		_, err = p.loginBy(ctx, there)
-	}
-	if err != nil {
+	if _, err := p.loginByOthers(ctx, sessions); err != nil {
 		api.Warnf(ctx, "storage '%s': log in to target '%s': %v", p.ID, p.target, err)
 	}
 	return nil
+}
+
+// loginByOthers logs in by the portals that there are no sessions by, if they answer, and
+// tells by how many that went well.
+func (p *pool) loginByOthers(ctx context.Context, sessions []session) (done int, err error) {
+	portals, err := p.records(ctx)
+	if err != nil {
+		return 0, err
+	}
+	without := slices.DeleteFunc(portals, func(portal string) bool {
+		return slices.ContainsFunc(sessions, func(s session) bool { return s.portal == portal })
+	})
+	there, _ := reachable(ctx, without) // the others may be down for long
+	return p.loginBy(ctx, there)
 }
 
 // rescan lets the kernel look for LUNs and tells whether it did: not where somebody did
@@ -274,16 +308,18 @@ func (p *pool) rescan(ctx context.Context, sessions []session, age, patience tim
 	}
 	_, _ = f.WriteAt([]byte("1"), 0)
 	err = bounded(ctx, patience, func() error {
-		var errs []error
-		for _, s := range sessions {
+		// Side by side: one portal that hangs does not keep the others.
+		errs := make([]error, len(sessions))
+		var wg sync.WaitGroup
+		for i, s := range sessions {
 			if !s.alive {
 				continue
 			}
 			c := iscsiadm("--mode", "session", "--sid", s.id, "--rescan")
 			c.ExtraFiles = []*os.File{f}
-			_, err := ask(ctx, p.Runner, p.patience, c)
-			errs = append(errs, err)
+			wg.Go(func() { _, errs[i] = ask(ctx, p.Runner, p.patience, c) })
 		}
+		wg.Wait()
 		return errors.Join(errs...)
 	})
 	if err != nil {
