@@ -89,7 +89,8 @@ func told(err error) error {
 	if !ok {
 		return err
 	}
-	said := strings.Join(strings.FieldsFunc(strings.TrimSpace(e.Stderr), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	words, _, _ := strings.Cut(e.Stderr, "\nusage:") // pages of options that nobody asked for
+	said := strings.Join(strings.FieldsFunc(strings.TrimSpace(words), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 	if e.ExitCode <= 0 || said == "" {
 		said = err.Error()
 	}

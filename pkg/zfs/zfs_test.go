@@ -91,6 +91,14 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestUsage: the pages that an older zfs shows for an option it does not know stay away.
+func TestUsage(t *testing.T) {
+	fake := run.NewFake(run.Exchange{Args: []string{"zfs", "rename", "a", "b"}, Exit: 2, Stderr: "invalid option 'p'\nusage:\n\tlist [-rH]\n\nSizes are\n"})
+	if err := (Tool{Runner: fake}).Rename(t.Context(), "a", "b"); err == nil || err.Error() != "zfs error: invalid option 'p'" {
+		t.Error(err)
+	}
+}
+
 func TestMissing(t *testing.T) {
 	fake := run.NewFake(run.Exchange{Args: []string{"zpool", "list", "-H", "-o", "health", "tank"}, Missing: true})
 	_, err := Tool{Runner: fake}.Health(t.Context(), "tank")
