@@ -153,12 +153,12 @@ func TestContractLIO(t *testing.T) {
 		Small: func(t *testing.T) []string {
 			path := filepath.Join(t.TempDir(), "small")
 			command(t, "truncate", "-s", "64M", path)
-			command(t, "zpool", "create", "-f", "vssmall", path)
+			command(t, "zpool", "create", "-f", "vsnassmall", path)
 			t.Cleanup(func() {
-				drop(t, "vssmall-")
-				patiently(t, "zpool", "destroy", "-f", "vssmall")
+				drop(t, "vsnassmall-")
+				patiently(t, "zpool", "destroy", "-f", "vsnassmall")
 			})
-			return r.section("vssmall")
+			return r.section("vsnassmall")
 		},
 	})
 }
@@ -169,11 +169,17 @@ func drop(t testing.TB, prefix string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range list {
-		command(t, "targetcli", "/backstores/block delete "+filepath.Base(path))
+	if len(list) == 0 {
+		return
 	}
-	if len(list) > 0 {
-		command(t, "targetcli", "saveconfig")
+	var lines strings.Builder // for one targetcli: it takes long to start
+	for _, path := range list {
+		lines.WriteString("/backstores/block delete " + filepath.Base(path) + "\n")
+	}
+	targetcli := exec.Command("targetcli")
+	targetcli.Stdin = strings.NewReader(lines.String() + "saveconfig\nexit\n")
+	if out, err := targetcli.CombinedOutput(); err != nil {
+		t.Errorf("targetcli: %v: %s", err, out)
 	}
 }
 
