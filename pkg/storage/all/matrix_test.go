@@ -18,68 +18,11 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
-	"github.com/virtsmith/virtsmith/pkg/internal/lvmtest"
 	"github.com/virtsmith/virtsmith/pkg/internal/testnode"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/all"
-	"github.com/virtsmith/virtsmith/pkg/storage/storagetest"
 )
-
-// A kind is a storage of the matrix: a column and a row.
-type kind struct {
-	name string
-	// section makes the storage and returns its type and its options.
-	section func(t *testing.T) (storageType string, options []string)
-	formats []string
-	// blocks says that volumes are devices: they may be larger than what was asked for, and
-	// what lies behind that is nobody's. Their names say no format.
-	blocks bool
-}
-
-// native are those that a machine can have without help.
-func native() []kind {
-	folder := func(storageType string, mib int64, mkfs ...string) func(*testing.T) (string, []string) {
-		return func(t *testing.T) (string, []string) {
-			return storageType, []string{"path " + filepath.Join(storagetest.Loop(t, mib, mkfs...), "volumes")}
-		}
-	}
-	return []kind{
-		{"ext4", folder("dir", 128, "mkfs.ext4", "-q"), []string{"raw", "qcow2", "vmdk", "subvol"}, false},
-		{"xfs", folder("dir", 320, "mkfs.xfs", "-q"), []string{"raw", "qcow2", "vmdk", "subvol"}, false},
-		{"btrfs", folder("btrfs", 256, "mkfs.btrfs", "-q"), []string{"raw", "qcow2", "vmdk", "subvol"}, false},
-		{"other", folder("btrfs", 256, "mkfs.btrfs", "-q"), []string{"raw", "subvol"}, false},
-	}
-}
-
-// noded are those that a node with Debian's kernel has.
-func noded() []kind {
-	list := []kind{
-		{"ext4", func(t *testing.T) (string, []string) { return "dir", []string{"path " + t.TempDir()} }, []string{"qcow2", "raw"}, false},
-		{"lvm", func(t *testing.T) (string, []string) {
-			lvmtest.Pool(t, "", "1g")
-			return "lvm", []string{"vgname " + lvmtest.VG}
-		}, []string{"raw"}, true},
-		{"thin", func(*testing.T) (string, []string) {
-			return "lvmthin", []string{"vgname " + lvmtest.VG, "thinpool data"}
-		}, []string{"raw"}, true},
-		{"nfs", func(t *testing.T) (string, []string) {
-			testnode.Need(t, "nfs")
-			export := t.TempDir()
-			testnode.NFS(t, export)
-			return "nfs", []string{"server 127.0.0.1", "export " + export, "path " + t.TempDir(), "options vers=4.2"}
-		}, []string{"qcow2", "raw"}, false},
-	}
-	if _, err := exec.LookPath("zpool"); err == nil {
-		list = append(list, kind{"zfs", func(t *testing.T) (string, []string) {
-			testnode.Need(t, "zfs")
-			lvmtest.Run(t, "zpool", "create", "-f", "matrix", testnode.Disk(t, 1))
-			t.Cleanup(func() { lvmtest.Run(t, "zpool", "destroy", "-f", "matrix") })
-			return "zfspool", []string{"pool matrix", "sparse 1"}
-		}, []string{"raw", "subvol"}, true})
-	}
-	return list
-}
 
 // A matrix is a service with a storage of each kind.
 type matrix struct {
@@ -88,7 +31,7 @@ type matrix struct {
 	ctx  context.Context //nolint:containedctx // that of the test
 	said *bytes.Buffer
 	all  []kind
-	ring bool // each goes to the next alone
+	ring bool // each goes to the next alone, but for those that are fast
 }
 
 func newMatrix(t *testing.T, kinds []kind) *matrix {
@@ -98,15 +41,15 @@ func newMatrix(t *testing.T, kinds []kind) *matrix {
 	}
 	var text strings.Builder
 	for _, k := range kinds {
-		storageType, options := k.section(t)
-		fmt.Fprintf(&text, "%s: %s\n\t%s\n\n", storageType, k.name, strings.Join(options, "\n\t"))
+		fmt.Fprintf(&text, "%s: %s\n\t%s\n\n", k.of, k.name, strings.Join(k.options, "\n\t"))
 	}
+	root := t.TempDir()
 	s := storage.New(storage.Options{
-		Root: t.TempDir(), Node: "pve1", Runner: run.Host{}, Types: all.Types(), QEMUImg: "qemu-img", Zone: time.UTC,
-		Config: func(context.Context) (string, error) { return text.String(), nil },
+		Root: root, Node: "pve1", Runner: run.Host{}, Types: all.Types(), QEMUImg: "qemu-img", Zone: time.UTC,
+		Config:  func(context.Context) (string, error) { return text.String(), nil },
+		Secrets: storage.SecretDir(filepath.Join(root, "etc/pve/priv")),
 	})
-	m := &matrix{Service: s, t: t, said: &bytes.Buffer{}, all: kinds}
-	m.ctx = api.WithStreams(t.Context(), api.Streams{Out: io.Discard, Err: m.said})
+	m := (&matrix{Service: s, all: kinds, ring: os.Getenv("VIRTSMITH_TEST_ALL") == ""}).in(t)
 	t.Cleanup(func() { // what is mounted goes
 		for _, k := range kinds {
 			if p, err := s.Pool(context.Background(), id.Storage(k.name)); err == nil {
@@ -114,7 +57,29 @@ func newMatrix(t *testing.T, kinds []kind) *matrix {
 			}
 		}
 	})
+	for _, k := range kinds {
+		p, err := s.Pool(m.ctx, id.Storage(k.name))
+		m.ok(err)
+		if c, ok := p.(storage.Configurer); ok {
+			m.ok(c.Added(m.ctx, k.secrets))
+		}
+	}
 	return m
+}
+
+// in is the matrix for a part of the test.
+func (m *matrix) in(t *testing.T) *matrix {
+	n := *m
+	n.t, n.said = t, &bytes.Buffer{}
+	n.ctx = api.WithStreams(t.Context(), api.Streams{Out: io.Discard, Err: n.said})
+	return &n
+}
+
+// run puts all storages through all that there is.
+func (m *matrix) run(sizes ...int64) {
+	m.t.Run("Copies", func(t *testing.T) { m.in(t).copies(sizes) })
+	m.t.Run("Snapshots", func(t *testing.T) { m.in(t).snapshots() })
+	m.t.Run("Folders", func(t *testing.T) { m.in(t).folders() })
 }
 
 func (m *matrix) ok(err error) {
@@ -124,30 +89,40 @@ func (m *matrix) ok(err error) {
 	}
 }
 
-// pairs calls do for each two storages, both ways, or for a ring of them.
-func (m *matrix) pairs(do func(from, to kind)) {
-	for i, from := range m.all {
-		for j, to := range m.all {
-			if i != j && (!m.ring || j == (i+1)%len(m.all)) {
-				do(from, to)
-			}
+// targets are the storages to which those of a kind go.
+func (m *matrix) targets(from int) (to []kind) {
+	near := true
+	for i := 1; i < len(m.all); i++ {
+		k := m.all[(from+i)%len(m.all)]
+		if k.given != nil {
+			continue // there is nothing to be made
 		}
+		if near || !m.ring || k.fast && m.all[from].fast {
+			to = append(to, k)
+		}
+		near = false
 	}
+	return to
 }
 
 // raw reads a volume, or its state in a snapshot, as a guest does.
 func (m *matrix) raw(v id.Volume, snap string) []byte {
 	m.t.Helper()
-	m.ok(m.ActivateVolumes(m.ctx, "", v))
+	m.ok(m.ActivateVolumes(m.ctx, snap, v))
 	img, err := m.Image(m.ctx, v.String(), snap, false)
 	m.ok(err)
-	if img.Format == "raw" { // as it lies
+	if img.Format == "raw" && filepath.IsAbs(img.Path) { // as it lies
 		data, err := os.ReadFile(img.Path)
 		m.ok(err)
 		return append(data, make([]byte, -len(data)&511)...)
 	}
 	out := filepath.Join(m.t.TempDir(), "out")
-	args := []string{"convert", "-O", "raw", "-f", img.Format}
+	args := []string{"convert", "-O", "raw"}
+	if img.Options {
+		args = append(args, "--image-opts")
+	} else {
+		args = append(args, "-f", img.Format)
+	}
 	if img.Snapshot != "" {
 		args = append(args, "-l", "snapshot.name="+img.Snapshot)
 	}
@@ -157,22 +132,6 @@ func (m *matrix) raw(v id.Volume, snap string) []byte {
 	data, err := os.ReadFile(out)
 	m.ok(err)
 	return data
-}
-
-// name is how a volume of a guest is called on a storage of the kind.
-func (k kind) volume(guest int, format string) id.Volume {
-	v := id.Volume{Storage: id.Storage(k.name)}
-	switch {
-	case k.blocks && format == "subvol":
-		v.Name = fmt.Sprintf("subvol-%d-disk-0", guest)
-	case k.blocks:
-		v.Name = fmt.Sprintf("vm-%d-disk-0", guest)
-	case format == "subvol":
-		v.Name = fmt.Sprintf("%d/subvol-%d-disk-0.subvol", guest, guest)
-	default:
-		v.Name = fmt.Sprintf("%d/vm-%d-disk-0.%s", guest, guest, format)
-	}
-	return v
 }
 
 // disk makes a file with data at odd places and holes between.
@@ -185,8 +144,10 @@ func disk(t *testing.T, size int64, salt byte) string {
 	}
 	err = f.Truncate(size)
 	for i, at := range []int64{0, 511, 65535, size / 3, size/2 + 1, size - 5} {
-		if _, e := f.WriteAt([]byte{salt, byte(i + 1), salt}, at); e != nil {
-			err = e
+		if data := []byte{salt, byte(i + 1), salt}; at >= 0 && at+int64(len(data)) <= size {
+			if _, e := f.WriteAt(data, at); e != nil {
+				err = e
+			}
 		}
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
@@ -208,147 +169,232 @@ func (m *matrix) pipe(from, to id.Volume, s storage.Stream) (id.Volume, error) {
 	return made, errors.Join(err, r.Close(), <-sent)
 }
 
-// TestCopies: what goes from one storage to another, copied or as a stream, is the same.
-func TestCopies(t *testing.T) {
-	m := newMatrix(t, native())
-	m.copies([]int64{512, 1<<20 + 512, 6<<20 + 1024})
+// TestMatrix: what goes from one storage to another, copied or as a stream, is the same,
+// and so are its states.
+func TestMatrix(t *testing.T) {
+	newMatrix(t, native(t)).run(512, 1<<20+512, 6<<20+1024)
 }
 
-// TestNodeCopies: the same between the storages of a node.
-func TestNodeCopies(t *testing.T) {
+// TestNodeMatrix: the same between the storages of a node.
+func TestNodeMatrix(t *testing.T) {
 	testnode.Need(t, "device-mapper")
-	m := newMatrix(t, noded())
-	m.ring = os.Getenv("VIRTSMITH_TEST_ALL") != "1" // a node is slow
-	m.copies([]int64{6<<20 + 1024})
-	m.snapshots()
+	newMatrix(t, noded(t)).run(6<<20 + 1024)
 }
 
+// copies: volumes with holes and odd sizes.
 func (m *matrix) copies(sizes []int64) {
-	t, streams := m.t, 0
-	m.pairs(func(from, to kind) {
-		t.Logf("%s to %s", from.name, to.name)
-		for i, size := range sizes {
-			source := disk(t, size, byte(i))
-			want, err := os.ReadFile(source)
-			m.ok(err)
-			format := []string{"raw", "qcow2", "vmdk"}[(i+len(to.name))%3]
-			if !slices.Contains(from.formats, format) {
-				format = "raw"
+	pairs, copied, streams := 0, 0, 0
+	for at, from := range m.all {
+		for _, to := range m.targets(at) {
+			pairs++
+			for i, size := range sizes {
+				if m.ring && i < len(sizes)-1 && !(from.fast && to.fast) {
+					continue // there is time for the largest
+				}
+				c, s := m.copy(from, to, size, byte(i))
+				copied, streams = copied+c, streams+s
 			}
-			v, err := m.Copy(m.ctx, storage.Copy{Source: source, Storage: id.Storage(from.name), Guest: 100, Format: format})
-			m.ok(err)
-			check := func(how string, made id.Volume) {
-				t.Helper()
-				got := m.raw(made, "")
-				if len(got) < len(want) || !bytes.Equal(got[:len(want)], want) || !to.blocks && !from.blocks && len(bytes.Trim(got[len(want):], "\x00")) > 0 {
-					t.Errorf("%s %s by %s is another", v, made, how)
-				}
-				if to.blocks || from.blocks {
-					m.ok(m.Free(m.ctx, made))
-					return
-				}
-				if info, err := m.Info(m.ctx, made); err != nil || size > 2<<20 && info.Used > size*2/3 { // xfs takes some more than it needs
-					t.Errorf("%s %s by %s has lost its holes: %+v, %v", v, made, how, info, err)
-				}
-				m.ok(m.Free(m.ctx, made))
-			}
-			for _, other := range to.formats {
-				if other == "subvol" || other != "raw" && size < 2<<20 { // the large one goes everywhere
-					continue
-				}
-				made, err := m.Copy(m.ctx, storage.Copy{Source: v.String(), Storage: id.Storage(to.name), Guest: 200, Format: other})
-				m.ok(err)
-				check("copy", made)
-				for _, s := range []storage.Stream{{}, {All: true}} {
-					target := to.volume(200, other)
-					list, err := m.TransferFormats(m.ctx, v, target, s)
-					m.ok(err)
-					for _, s.Format = range list {
-						made, err := m.pipe(v, target, s)
-						m.ok(err)
-						check(s.Format, made)
-						streams++
-					}
-				}
-			}
-			m.ok(m.Free(m.ctx, v))
 		}
-	})
-	t.Logf("%d streams", streams)
+	}
+	m.t.Logf("%d pairs, %d copies, %d streams", pairs, copied, streams)
 }
 
-// TestCopiesWithSnapshots: the states of a volume go with it.
-func TestCopiesWithSnapshots(t *testing.T) { newMatrix(t, native()).snapshots() }
-
-func (m *matrix) snapshots() {
-	t, went := m.t, 0
-	m.pairs(func(from, to kind) {
-		for _, format := range from.formats {
-			target := to.volume(200, format)
-			s := storage.Stream{All: true}
-			if format == "raw" {
-				s.Snapshot = "two"
-			}
-			list, err := m.TransferFormats(m.ctx, from.volume(100, format), target, s)
+// copy takes a volume of a size to another storage in all ways there are, and returns how
+// many copies and streams that was.
+func (m *matrix) copy(from, to kind, size int64, salt byte) (copied, streams int) {
+	m.t.Helper()
+	begun := time.Now()
+	defer func() {
+		m.t.Logf("%d bytes from %s to %s took %s", size, from.name, to.name, time.Since(begun).Round(time.Millisecond))
+	}()
+	source := disk(m.t, size, salt)
+	want, err := os.ReadFile(source)
+	m.ok(err)
+	v := m.source(from, to, source, int(salt))
+	for _, other := range to.formats {
+		if other == "subvol" || other != "raw" && size < 2<<20 { // the large one goes everywhere
+			continue
+		}
+		made, err := m.Copy(m.ctx, storage.Copy{Source: v.String(), Storage: id.Storage(to.name), Guest: 200, Format: other})
+		m.ok(err)
+		copied++
+		m.check(from, to, v, made, "copy", want)
+		target := to.volume(200, other)
+		for _, s := range []storage.Stream{{}, {All: true}} {
+			list, err := m.TransferFormats(m.ctx, v, target, s)
 			m.ok(err)
-			if format == "vmdk" || format == "subvol" || len(list) == 0 {
+			for _, s.Format = range list {
+				made, err := m.pipe(v, target, s)
+				m.ok(err)
+				streams++
+				m.check(from, to, v, made, s.Format, want)
+			}
+		}
+	}
+	if from.given == nil {
+		m.ok(m.Free(m.ctx, v))
+	}
+	return copied, streams
+}
+
+// source makes what is copied, in one of the formats of its storage.
+func (m *matrix) source(from, to kind, path string, which int) id.Volume {
+	m.t.Helper()
+	if from.given != nil {
+		return from.given(m.t, path)
+	}
+	format := []string{"raw", "qcow2", "vmdk"}[(which+len(to.name))%3]
+	if !slices.Contains(from.formats, format) {
+		format = "raw"
+	}
+	v, err := m.Copy(m.ctx, storage.Copy{Source: path, Storage: id.Storage(from.name), Guest: 100, Format: format})
+	m.ok(err)
+	return v
+}
+
+// check fails unless a copy is what it should be, and removes it.
+func (m *matrix) check(from, to kind, v, made id.Volume, how string, want []byte) {
+	m.t.Helper()
+	got, blocks := m.raw(made, ""), to.blocks || from.blocks
+	if len(got) < len(want) || !bytes.Equal(got[:len(want)], want) || !blocks && len(bytes.Trim(got[len(want):], "\x00")) > 0 {
+		m.t.Errorf("%s %s by %s is another", v, made, how)
+	}
+	info, err := m.Info(m.ctx, made)
+	size := int64(len(want))
+	switch {
+	case err != nil || info.Size < size:
+		m.t.Errorf("%s %s by %s: %+v, %v", v, made, how, info, err)
+	case !blocks && size > 2<<20 && info.Used > size*2/3: // xfs takes some more than it needs
+		m.t.Errorf("%s %s by %s has lost its holes: %+v", v, made, how, info)
+	}
+	m.ok(m.Free(m.ctx, made))
+}
+
+// snapshots: the states of a volume go with it, or one of them without the others.
+func (m *matrix) snapshots() {
+	pairs, with, single := 0, 0, 0
+	for at, from := range m.all {
+		for _, format := range from.formats {
+			if from.given != nil || format == "subvol" {
 				continue
 			}
 			v, err := m.Alloc(m.ctx, id.Storage(from.name), storage.Alloc{Guest: 100, Format: format, Size: 4097})
 			m.ok(err)
+			if can, err := m.Has(m.ctx, storage.FeatureSnapshot, v, ""); err != nil || !can {
+				m.ok(err)
+				m.ok(m.Free(m.ctx, v))
+				continue
+			}
 			states := map[string][]byte{}
 			for i, snap := range []string{"one", "two"} {
-				m.ok(m.Convert(m.ctx, disk(t, 4097<<10, byte(i+7)), v.String(), storage.ConvertOptions{}))
+				m.ok(m.Convert(m.ctx, disk(m.t, 4097<<10, byte(i+7)), v.String(), storage.ConvertOptions{}))
 				m.ok(m.Snapshot(m.ctx, v, snap))
 				states[snap] = m.raw(v, "")
 			}
-			for _, s.Format = range list {
-				made, err := m.pipe(v, target, s)
-				m.ok(err)
-				went++
-				if !bytes.Equal(m.raw(made, ""), states["two"]) {
-					t.Errorf("%s is not %s", made, v)
-				}
-				for snap, want := range states {
-					if !bytes.Equal(m.raw(made, snap), want) {
-						t.Errorf("%s in state %s is not %s", made, snap, v)
-					}
-				}
-				m.ok(m.Rollback(m.ctx, made, "one"))
-				if !bytes.Equal(m.raw(made, ""), states["one"]) {
-					t.Errorf("%s does not go back to state one", made)
-				}
-				m.ok(m.Free(m.ctx, made))
+			for _, to := range m.targets(at) {
+				pairs++
+				with += m.withStates(to, v, format, states)
+				single += m.oneState(to, v, states["one"])
+			}
+			for _, snap := range []string{"two", "one"} {
+				m.ok(m.DeleteSnapshot(m.ctx, v, snap, false))
 			}
 			m.ok(m.Free(m.ctx, v))
 		}
-	})
-	if went == 0 {
-		t.Error("no volume went with its snapshots")
 	}
-	t.Logf("%d streams", went)
+	if with == 0 {
+		m.t.Error("no volume went with its snapshots")
+	}
+	m.t.Logf("%d pairs, %d streams with all states, %d copies and streams of one", pairs, with, single)
 }
 
-// TestFolders: the files of a container go with all that belongs to them.
-func TestFolders(t *testing.T) {
-	m := newMatrix(t, native())
-	m.pairs(func(from, to kind) {
-		v, err := m.Alloc(m.ctx, id.Storage(from.name), storage.Alloc{Guest: 100, Format: "subvol"})
+// withStates takes a volume with its states one and two to another storage, and returns
+// in how many ways that went.
+func (m *matrix) withStates(to kind, v id.Volume, format string, states map[string][]byte) int {
+	m.t.Helper()
+	target := to.volume(200, format)
+	s := storage.Stream{All: true}
+	if format == "raw" {
+		s.Snapshot = "two"
+	}
+	list, err := m.TransferFormats(m.ctx, v, target, s)
+	m.ok(err)
+	for _, s.Format = range list {
+		made, err := m.pipe(v, target, s)
 		m.ok(err)
-		root, err := m.Path(m.ctx, v, "")
-		m.ok(err)
-		furnish(t, root)
-		made, err := m.pipe(v, to.volume(200, "subvol"), storage.Stream{Format: "tar+size"})
-		m.ok(err)
-		there, err := m.Path(m.ctx, made, "")
-		m.ok(err)
-		want, got := inventory(t, root), inventory(t, there)
-		if !slices.Equal(want, got) {
-			t.Errorf("%s %s:\nwant %s\ngot  %s", v, made, strings.Join(want, "\n     "), strings.Join(got, "\n     "))
+		if !bytes.Equal(m.raw(made, ""), states["two"]) {
+			m.t.Errorf("%s by %s is not %s", made, s.Format, v)
 		}
-		m.ok(m.Free(m.ctx, v))
+		for snap, want := range states {
+			if has, _ := m.Has(m.ctx, storage.FeatureCopy, made, snap); has && !bytes.Equal(m.raw(made, snap), want) {
+				m.t.Errorf("%s by %s in state %s is not %s", made, s.Format, snap, v)
+			}
+		}
+		m.ok(m.Rollback(m.ctx, made, "one"))
+		if !bytes.Equal(m.raw(made, ""), states["one"]) {
+			m.t.Errorf("%s by %s does not go back to state one", made, s.Format)
+		}
 		m.ok(m.Free(m.ctx, made))
-	})
+	}
+	return len(list)
+}
+
+// oneState takes the state one of a volume alone.
+func (m *matrix) oneState(to kind, v id.Volume, want []byte) (done int) {
+	m.t.Helper()
+	same := func(made id.Volume, how string) {
+		m.t.Helper()
+		if got := m.raw(made, ""); len(got) < len(want) || !bytes.Equal(got[:len(want)], want) {
+			m.t.Errorf("%s by %s is not state one of %s", made, how, v)
+		}
+		m.ok(m.Free(m.ctx, made))
+		done++
+	}
+	if has, err := m.Has(m.ctx, storage.FeatureCopy, v, "one"); err == nil && has {
+		c := storage.Copy{Source: v.String(), Storage: id.Storage(to.name), Guest: 200, Format: to.formats[0]}
+		c.Snapshot = "one"
+		made, err := m.Copy(m.ctx, c)
+		m.ok(err)
+		same(made, "copy")
+	}
+	target, s := to.volume(200, "raw"), storage.Stream{Snapshot: "one"}
+	list, err := m.TransferFormats(m.ctx, v, target, s)
+	m.ok(err)
+	for _, s.Format = range list {
+		made, err := m.pipe(v, target, s)
+		m.ok(err)
+		same(made, s.Format)
+	}
+	return done
+}
+
+// folders: the files of a container go with all that belongs to them.
+func (m *matrix) folders() {
+	pairs := 0
+	for _, from := range m.all {
+		for _, to := range m.all {
+			if from.name == to.name || !slices.Contains(from.formats, "subvol") || !slices.Contains(to.formats, "subvol") {
+				continue
+			}
+			pairs++
+			v, err := m.Alloc(m.ctx, id.Storage(from.name), storage.Alloc{Guest: 100, Format: "subvol"})
+			m.ok(err)
+			root, err := m.Path(m.ctx, v, "")
+			m.ok(err)
+			furnish(m.t, root)
+			made, err := m.pipe(v, to.volume(200, "subvol"), storage.Stream{Format: "tar+size"})
+			m.ok(err)
+			there, err := m.Path(m.ctx, made, "")
+			m.ok(err)
+			want, got := inventory(m.t, root), inventory(m.t, there)
+			if !slices.Equal(want, got) {
+				m.t.Errorf("%s %s:\nwant %s\ngot  %s", v, made, strings.Join(want, "\n     "), strings.Join(got, "\n     "))
+			}
+			m.ok(m.Free(m.ctx, v))
+			m.ok(m.Free(m.ctx, made))
+		}
+	}
+	m.t.Logf("%d pairs", pairs)
 }
 
 // furnish puts files of all kinds into a folder.
