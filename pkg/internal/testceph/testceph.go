@@ -71,8 +71,6 @@ func Start(t testing.TB) *Cluster {
 	c.configure()
 	c.monitor()
 	c.osd()
-	c.do("ceph", "osd", "pool", "create", Pool, "8")
-	c.do("ceph", "osd", "pool", "application", "enable", Pool, "rbd")
 	t.Logf("Ceph is up after %s", time.Since(begun).Round(time.Millisecond))
 	return c
 }
@@ -118,6 +116,7 @@ mgr data = %[1]s
 keyring = %[1]s/mgr.keyring
 mgr stats period = 1
 mgr tick period = 1
+mgr disabled modules = %[4]s
 [mds]
 mds data = %[1]s
 keyring = %[1]s/mds.keyring
@@ -127,7 +126,18 @@ memstore device bytes = 2147483648
 osd data = %[1]s/osd$id
 keyring = %[1]s/osd$id/keyring
 osd mon report interval = 1
-`, c.Dir, c.FSID, c.messages))
+`, c.Dir, c.FSID, c.messages, strings.Join(modules(), ",")))
+}
+
+// modules lists those of the manager. It needs none to count what is there, and they take
+// their time to load.
+func modules() []string {
+	var names []string
+	found, _ := filepath.Glob("/usr/share/ceph/mgr/*/module.py") // there may be no manager
+	for _, path := range found {
+		names = append(names, filepath.Base(filepath.Dir(path)))
+	}
+	return names
 }
 
 // ports finds two ports of the loopback interface that nobody has.
@@ -153,38 +163,36 @@ func (c *Cluster) monitor() {
 	c.do("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
 	c.do("ceph-authtool", append([]string{"--create-keyring", c.Keyring, "--gen-key", "-n", "client.admin"}, all...)...)
 	c.do("ceph-authtool", append([]string{"--create-keyring", c.Dir + "/mgr.keyring", "--gen-key", "-n", "mgr.x"}, all...)...)
-	c.do("ceph-authtool", keyring, "--import-keyring", c.Keyring)
-	c.do("ceph-authtool", keyring, "--import-keyring", c.Dir+"/mgr.keyring")
+	c.do("ceph-authtool", append([]string{"--create-keyring", c.Dir + "/mds.keyring", "--gen-key", "-n", "mds.m"}, all...)...)
+	c.ok(os.Mkdir(filepath.Join(c.Dir, "osd0"), 0o700))
+	c.do("ceph-authtool", append([]string{"--create-keyring", c.Dir + "/osd0/keyring", "--gen-key", "-n", "osd.0"}, all...)...)
+	// The monitor knows them all from its beginning: to ask it later takes longer.
+	known, err := os.OpenFile(keyring, os.O_APPEND|os.O_WRONLY, 0)
+	c.ok(err)
+	for _, name := range []string{"ceph.client.admin.keyring", "mgr.keyring", "mds.keyring", "osd0/keyring"} {
+		_, err := known.WriteString(c.read(name))
+		c.ok(err)
+	}
+	c.ok(known.Close())
 	c.do("monmaptool", "--create", "--addv", "a", c.messages, "--fsid", c.FSID, "--clobber", monmap)
 	c.do("ceph-mon", "-c", c.Conf, "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keyring)
 	c.daemon("mon", "ceph-mon", "-i", "a")
-	c.until("a monitor that answers", "ceph", "-s")
 	// Without a manager, only how full it is cannot be told.
 	if _, err := exec.LookPath("ceph-mgr"); err == nil {
 		c.daemon("mgr", "ceph-mgr", "-i", "x")
 	}
 }
 
-// osd starts the OSD.
+// osd starts the OSD, and makes the pool.
 func (c *Cluster) osd() {
 	c.t.Helper()
 	id, err := os.ReadFile("/proc/sys/kernel/random/uuid")
 	c.ok(err)
 	uuid := strings.TrimSpace(string(id))
-	key := strings.TrimSpace(c.do("ceph-authtool", "--gen-print-key"))
-	c.write("secret", fmt.Sprintf(`{"cephx_secret":%q}`, key))
-	c.ok(os.Mkdir(filepath.Join(c.Dir, "osd0"), 0o700))
-	c.write("osd0/keyring", "[osd.0]\n\tkey = "+key+"\n")
-	c.do("ceph", "osd", "new", uuid, "-i", c.Dir+"/secret")
+	c.batch("osd new "+uuid, "osd pool create "+Pool+" 8", "osd pool application enable "+Pool+" rbd")
 	c.do("ceph-osd", "-c", c.Conf, "-i", "0", "--mkfs", "--osd-uuid", uuid)
 	c.daemon("osd", "ceph-osd", "-i", "0")
-	for range 100 {
-		if strings.Contains(c.do("ceph", "osd", "stat"), "1 up") {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	c.t.Skip("the OSD of the test's Ceph does not come up")
+	c.until("OSD that comes up", "rados", "-p", Pool, "ls")
 }
 
 // FS adds a file system, called cephfs, and its metadata server.
@@ -193,10 +201,7 @@ func (c *Cluster) FS() {
 	if _, err := exec.LookPath("ceph-mds"); err != nil {
 		c.t.Skipf("needs a metadata server: %v", err)
 	}
-	c.do("ceph", "osd", "pool", "create", "cephfs_metadata", "8")
-	c.do("ceph", "osd", "pool", "create", "cephfs_data", "8")
-	c.do("ceph", "fs", "new", "cephfs", "cephfs_metadata", "cephfs_data")
-	c.do("ceph", "auth", "get-or-create", "mds.m", "mon", "profile mds", "osd", "allow *", "mds", "allow *", "-o", c.Dir+"/mds.keyring")
+	c.batch("osd pool create cephfs_metadata 8", "osd pool create cephfs_data 8", "fs new cephfs cephfs_metadata cephfs_data")
 	c.daemon("mds", "ceph-mds", "-i", "m")
 	for range 100 {
 		if strings.Contains(c.do("ceph", "mds", "stat"), "up:active") {
@@ -277,6 +282,19 @@ func (c *Cluster) daemon(name, program string, args ...string) {
 	}()
 	c.ok(<-started)
 	c.daemons[name] = d
+}
+
+// batch has one ceph, which takes its time to start, do several things. It waits for the
+// monitor.
+func (c *Cluster) batch(lines ...string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ceph", "-c", c.Conf)
+	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "Error ") {
+		c.t.Fatalf("ceph: %v: %s", err, out)
+	}
 }
 
 // until runs a program until it succeeds.
