@@ -44,9 +44,12 @@ var (
 	ErrKernel = errors.New("the kernel has no device-mapper: is the module dm_mod there?")
 )
 
-// How long programs may take.
+// How long programs may take. Many at once wait for each other, on a machine with much to
+// do for longer than a device that answers would ever keep one of them: who wants to know
+// sooner that a device hangs says so by the deadline of ctx, as the status of storages does.
 const (
-	lookPatience   = 15 * time.Second
+	lookPatience   = time.Minute
+	devicePatience = 15 * time.Second
 	changePatience = 2 * time.Minute
 	grace          = 2 * time.Second
 	// SIGKILL could leave devices suspended, so it comes late.
@@ -146,7 +149,7 @@ func (t Tool) bounded(limit context.Context, program string, dying time.Duration
 	if stuck == nil {
 		stuck = func(longer time.Duration) map[string]int { return waiting("/proc", longer) }
 	}
-	for name, pid := range stuck(lookPatience) {
+	for name, pid := range stuck(devicePatience) {
 		if slices.Contains(programs(), name) {
 			return fmt.Errorf("%s: process %d (%s) still waits for a device: %w", program, pid, name, ErrSlow)
 		}
