@@ -62,7 +62,10 @@ func empty(t *testing.T, section []string) {
 	}
 }
 
-func TestContract(t *testing.T) {
+// serveAll starts a Samba with the shares big and small, and returns the options of the
+// contract on it.
+func serveAll(t *testing.T, more ...string) storagetest.Options {
+	t.Helper()
 	testnode.Need(t, "cifs")
 	big, small := t.TempDir(), testnode.FileSystem(t, 60)
 	// Who cannot enter the folders above it has no share.
@@ -81,17 +84,37 @@ func TestContract(t *testing.T) {
 			return lines
 		}
 	}
-	o := storagetest.Options{
+	return storagetest.Options{
 		Type:    cifs.Type(),
 		Secrets: map[string]string{"password": password},
-		Section: once("big", "subdir /folder"),
-		Small:   once("small"),
+		Section: once("big", append([]string{"subdir /folder"}, more...)...),
+		Small:   once("small", more...),
 		Formats: []string{"qcow2"},
 	}
+}
+
+func TestContract(t *testing.T) {
+	o := serveAll(t)
 	if os.Getenv("VIRTSMITH_TEST_ALL") != "" {
 		o.Formats = nil // each takes a minute
 	}
 	storagetest.Run(t, o)
+}
+
+// chains asks for snapshots that are files of their own.
+const chains = "snapshot-as-volume-chain 1"
+
+func TestContractOfChains(t *testing.T) {
+	if os.Getenv("VIRTSMITH_TEST_ALL") == "" {
+		t.Skip("takes minutes: set VIRTSMITH_TEST_ALL=1")
+	}
+	storagetest.Run(t, serveAll(t, chains))
+}
+
+func TestChain(t *testing.T) {
+	o := serveAll(t, chains)
+	o.Slow = true
+	storagetest.Chain(t, o)
 }
 
 // smb is a storage of a Samba, asked as on a node: by a child.

@@ -32,6 +32,13 @@ func TestContractOfChains(t *testing.T) {
 	})
 }
 
+func TestChain(t *testing.T) {
+	storagetest.Chain(t, storagetest.Options{
+		Type:    dir.Type(),
+		Section: func(t *testing.T) []string { return []string{"path " + t.TempDir(), "snapshot-as-volume-chain 1"} },
+	})
+}
+
 func serve(cfg string) *storage.Service {
 	return storage.New(storage.Options{
 		Types: []storage.Type{dir.Type()}, Runner: run.Host{},

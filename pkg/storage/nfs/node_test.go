@@ -48,19 +48,22 @@ func section(t *testing.T, export, options string) []string {
 	return []string{"server 127.0.0.1", "export " + export, "path " + at, "options " + options}
 }
 
-func contract(t *testing.T, version string, formats ...string) {
+// once returns the section of a storage for many tests: mounting takes seconds in the node.
+func once(t *testing.T, dir, version string, more ...string) func(*testing.T) []string {
+	lines := append(section(t, dir, "vers="+version), more...)
+	return func(t *testing.T) []string {
+		t.Cleanup(func() { empty(t, lines) })
+		return lines
+	}
+}
+
+func contract(t *testing.T, version string, formats []string, more ...string) {
 	testnode.Need(t, "nfs")
 	big, small := t.TempDir(), testnode.FileSystem(t, 60)
 	testnode.NFS(t, big, small)
-	// Mounting takes seconds in the node: it is done once.
-	once := func(dir string) func(*testing.T) []string {
-		lines := section(t, dir, "vers="+version)
-		return func(t *testing.T) []string {
-			t.Cleanup(func() { empty(t, lines) })
-			return lines
-		}
-	}
-	storagetest.Run(t, storagetest.Options{Type: nfs.Type(), Section: once(big), Small: once(small), Formats: formats})
+	storagetest.Run(t, storagetest.Options{
+		Type: nfs.Type(), Section: once(t, big, version, more...), Small: once(t, small, version, more...), Formats: formats,
+	})
 }
 
 // empty removes the images of a storage, through its mount: a client may remember for a
@@ -82,17 +85,44 @@ func empty(t *testing.T, section []string) {
 
 func TestContract(t *testing.T) {
 	if os.Getenv("VIRTSMITH_TEST_ALL") == "" {
-		contract(t, "4.2", "qcow2") // each format takes a minute
+		contract(t, "4.2", []string{"qcow2"}) // each format takes a minute
 		return
 	}
-	contract(t, "4.2")
+	contract(t, "4.2", nil)
 }
 
 func TestContract3(t *testing.T) {
-	if os.Getenv("VIRTSMITH_TEST_ALL") == "" {
-		t.Skip("takes a minute: set VIRTSMITH_TEST_ALL=1")
+	slow(t)
+	contract(t, "3", []string{"raw", "qcow2"})
+}
+
+// chains asks for snapshots that are files of their own.
+const chains = "snapshot-as-volume-chain 1"
+
+func TestContractOfChains(t *testing.T) {
+	slow(t)
+	contract(t, "4.2", []string{"qcow2"}, chains)
+}
+
+func TestChain(t *testing.T) {
+	testnode.Need(t, "nfs")
+	export := t.TempDir()
+	testnode.NFS(t, export)
+	for _, version := range []string{"4.2", "3"} {
+		t.Run(version, func(t *testing.T) {
+			if version == "3" {
+				slow(t)
+			}
+			storagetest.Chain(t, storagetest.Options{Type: nfs.Type(), Section: once(t, export, version, chains), Slow: true})
+		})
 	}
-	contract(t, "3", "raw", "qcow2")
+}
+
+func slow(t *testing.T) {
+	t.Helper()
+	if os.Getenv("VIRTSMITH_TEST_ALL") == "" {
+		t.Skip("takes minutes: set VIRTSMITH_TEST_ALL=1")
+	}
 }
 
 // nas is a storage of the kernel's server, asked as on a node: by a child.
