@@ -118,10 +118,12 @@ func (c Config) arguments() ([]string, error) {
 	args := strings.Fields("-accel tcg,thread=multi -machine q35,sata=off,smbus=off,vmport=off -cpu max,la57=off -m 3072 -smp 2 -nodefaults -no-reboot" +
 		" -display none -vga none -device virtio-rng-pci -device virtio-serial" +
 		" -chardev stdio,id=control,signal=off -device virtserialport,chardev=control,name=control")
+	// What lies where it lay before need not be translated again: that makes programs start
+	// three times as fast.
 	args = append(args,
 		"-serial", "file:"+filepath.Join(c.Scratch, "console.log"),
 		"-kernel", filepath.Join(c.Guest, "vmlinuz"), "-initrd", filepath.Join(c.Guest, "initrd.img"),
-		"-append", "console=ttyS0 quiet mitigations=off random.trust_cpu=on panic=-1 net.ifnames=0 groot=/dev/vda ginit=/node-init",
+		"-append", "console=ttyS0 quiet mitigations=off random.trust_cpu=on norandmaps panic=-1 net.ifnames=0 groot=/dev/vda ginit=/node-init",
 		"-drive", "file="+c.Image+",format=raw,if=none,id=root,snapshot=on,cache=unsafe", "-device", "virtio-blk-pci,drive=root")
 	for i := range Disks {
 		path := c.disk(i)
