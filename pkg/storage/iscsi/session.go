@@ -76,12 +76,16 @@ func (p *pool) look(ctx context.Context, args ...string) (string, error) {
 
 // do changes something. A dry run is told of it.
 func (p *pool) do(ctx context.Context, args ...string) (string, error) {
+	return p.doWithin(ctx, p.patience, args...)
+}
+
+func (p *pool) doWithin(ctx context.Context, patience time.Duration, args ...string) (string, error) {
 	c := iscsiadm(args...)
 	if told := plan.From(ctx); told != nil {
 		told.Stepf("%s", c)
 		return "", nil
 	}
-	return ask(ctx, p.Runner, p.patience, c)
+	return ask(ctx, p.Runner, patience, c)
 }
 
 // orConfigured returns the portals there are records of, or that of the configuration
@@ -232,8 +236,10 @@ func discovery(portal, operation string) run.Cmd {
 // loginBy logs in by each of the portals and tells by how many that went well.
 func (p *pool) loginBy(ctx context.Context, portals []string) (done int, err error) {
 	var errs []error
+	// The daemon tries for a quarter of a minute, and has the kernel look for LUNs then.
+	patience := 3 * p.patience
 	for _, portal := range portals {
-		_, err := p.do(ctx, "--mode", "node", "--targetname", p.target, "--portal", portal, "--login")
+		_, err := p.doWithin(ctx, patience, "--mode", "node", "--targetname", p.target, "--portal", portal, "--login")
 		if err == nil || run.ExitCode(err) == sessionExists { // another was faster
 			done++
 			continue
