@@ -1,121 +1,80 @@
 package rbd
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"sync"
+	"strings"
 	"testing"
 
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/testceph"
-	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
+	"github.com/virtsmith/virtsmith/pkg/storage/storagetest"
 )
 
-// fill makes many images, ten for each guest, faster than rbd could.
-const fill = `
+// BenchmarkStorage times a pool of a Ceph of one host, which keeps all in memory, beside rbd.
+func BenchmarkStorage(b *testing.B) {
+	needDriver(b)
+	c := testceph.Start(b)
+	rbd := func(args ...string) []string { return append([]string{"rbd", "-c", c.Conf}, args...) }
+	remove := rbd("rm", "--no-progress", "beside")
+	storagetest.Bench{
+		Types:   []storage.Type{Type()},
+		Config:  "rbd: it\n\t" + strings.Join(c.Section(), "\n\t") + "\n",
+		Secrets: map[string]string{"keyring": c.Secret()},
+		Alloc:   []storagetest.Beside{storagetest.Tool("rbd_create", rbd("create", "--size", "4", "beside"), remove...)},
+		Clone: func(base id.Volume) []storagetest.Beside {
+			return []storagetest.Beside{storagetest.Tool("rbd_clone", rbd("clone", testceph.Pool+"/"+base.Name+"@__base__", "beside"), remove...)}
+		},
+		Wipe: func(b *testing.B, clones []id.Volume) {
+			var names []string
+			for _, v := range clones {
+				names = append(names, v.Name[strings.LastIndex(v.Name, "/")+1:])
+			}
+			python(b, c, "remove", names)
+		},
+		Copies: []string{"raw"},
+		Copy: func(source, _ string) []storagetest.Beside {
+			return []storagetest.Beside{
+				storagetest.Tool("qemu-img_convert", []string{"qemu-img", "convert", "-f", "raw", "-O", "raw", source, "rbd:" + testceph.Pool + "/beside:conf=" + c.Conf}, remove...),
+				storagetest.Tool("rbd_import", rbd("import", "--no-progress", source, "beside"), remove...),
+			}
+		},
+		Fill: func(b *testing.B, from, to int) {
+			if to > 1000 && os.Getenv("VIRTSMITH_TEST_ALL") == "" {
+				b.Skip("rbd itself takes half a minute and more for each list of so many: set VIRTSMITH_TEST_ALL=1")
+			}
+			var names []string
+			for i := from; i < to; i++ {
+				names = append(names, fmt.Sprintf("vm-%d-disk-%d", 1000+i/10, i%10))
+			}
+			python(b, c, "create", names)
+		},
+		Lists: []int{1000, 10000},
+		List:  []storagetest.Beside{storagetest.Tool("rbd_ls_-l", rbd("ls", "-l", "--format", "json"))},
+	}.Run(b)
+}
+
+// quick makes or removes many images, faster than rbd could.
+const quick = `
 import sys, rados, rbd
+from concurrent.futures import ThreadPoolExecutor
+r = rbd.RBD()
 with rados.Rados(conffile=sys.argv[1]) as cluster, cluster.open_ioctx(sys.argv[2]) as io:
-    for n in range(int(sys.argv[3])):
-        rbd.RBD().create(io, 'vm-%d-disk-%d' % (1000 + n // 10, n % 10), 1 << 30, features=61)
+    do = {'create': lambda n: r.create(io, n, 1 << 30, features=61), 'remove': lambda n: r.remove(io, n)}[sys.argv[3]]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(do, sys.stdin.read().split()))
 `
 
-// BenchmarkList lists a pool, and one guest in it, beside rbd alone.
-func BenchmarkList(b *testing.B) {
-	c := testceph.Start(b)
-	w := serve(b, b.TempDir(), run.Host{}, map[string]string{"keyring": c.Secret()}, c.Section()...)
-	many := 1000
-	if os.Getenv("VIRTSMITH_TEST_ALL") != "" {
-		many = 10000
+func python(b *testing.B, c *testceph.Cluster, verb string, names []string) {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), "/usr/bin/python3", "-c", quick, c.Conf, testceph.Pool, verb)
+	cmd.Stdin = strings.NewReader(strings.Join(names, "\n"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if exec.Command("/usr/bin/python3", "-c", "import rbd, rados").Run() != nil {
+			b.Skip("needs python3-rbd, as rbd alone takes minutes for so many images")
+		}
+		b.Fatalf("%v: %s", err, out)
 	}
-	if out, err := exec.CommandContext(b.Context(), "/usr/bin/python3", "-c", fill, c.Conf, testceph.Pool, fmt.Sprint(many)).CombinedOutput(); err != nil {
-		b.Skipf("needs python3-rbd: %v: %s", err, out)
-	}
-	images := []storage.Content{storage.Images}
-	for _, guest := range []id.VM{0, 1050} {
-		b.Run(fmt.Sprintf("%d images, guest %d", many, guest), func(b *testing.B) {
-			for b.Loop() {
-				if _, err := w.List(b.Context(), "it", storage.Filter{Content: images, Guest: guest}); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-	b.Run(fmt.Sprintf("%d images, rbd ls -l", many), func(b *testing.B) {
-		for b.Loop() {
-			c.RBD("ls", "-l", "--format", "json")
-		}
-	})
-}
-
-// BenchmarkAlloc makes and removes an image, beside rbd alone.
-func BenchmarkAlloc(b *testing.B) {
-	c := testceph.Start(b)
-	w := serve(b, b.TempDir(), run.Host{}, map[string]string{"keyring": c.Secret()}, c.Section()...)
-	b.Run("service", func(b *testing.B) {
-		for b.Loop() {
-			w.ok(w.Free(b.Context(), w.alloc(100)))
-		}
-	})
-	b.Run("rbd", func(b *testing.B) {
-		for b.Loop() {
-			c.RBD("create", "--size", "4", "x")
-			c.RBD("rm", "x", "--no-progress")
-		}
-	})
-}
-
-// BenchmarkClones makes 100 linked clones at once.
-func BenchmarkClones(b *testing.B) {
-	c := testceph.Start(b)
-	w := serve(b, b.TempDir(), run.Host{}, map[string]string{"keyring": c.Secret()}, c.Section()...)
-	base, err := w.CreateBase(b.Context(), w.alloc(9000))
-	w.ok(err)
-	const many = 100
-	for b.Loop() {
-		var wg sync.WaitGroup
-		made, errs := make([]id.Volume, many), make([]error, many)
-		for i := range many {
-			wg.Go(func() { made[i], errs[i] = w.Clone(b.Context(), base, id.VM(100+i), "") })
-		}
-		wg.Wait()
-		w.ok(errors.Join(errs...))
-		b.StopTimer()
-		for _, v := range made {
-			w.ok(w.Free(b.Context(), v))
-		}
-		b.StartTimer()
-	}
-}
-
-// BenchmarkCopy copies 256 MiB of data, beside a bare qemu-img.
-func BenchmarkCopy(b *testing.B) {
-	c := testceph.Start(b)
-	w := serve(b, b.TempDir(), run.Host{}, map[string]string{"keyring": c.Secret()}, c.Section()...)
-	const size = 256 << 20
-	source := filepath.Join(b.TempDir(), "source.raw")
-	block := make([]byte, size)
-	for i := range block {
-		block[i] = byte(i>>20 + i*7)
-	}
-	w.ok(os.WriteFile(source, block, 0o600))
-	b.Run("service", func(b *testing.B) {
-		b.SetBytes(size)
-		for b.Loop() {
-			v, err := w.Copy(b.Context(), storage.Copy{Source: source, Storage: "it", Guest: 100})
-			w.ok(err)
-			w.ok(w.Free(b.Context(), v))
-		}
-	})
-	b.Run("qemu-img", func(b *testing.B) {
-		b.SetBytes(size)
-		for b.Loop() {
-			_, err := run.Output(b.Context(), run.Host{}, "qemu-img", "convert", "-f", "raw", "-O", "raw", source, "rbd:rbd/x:conf="+c.Conf)
-			w.ok(err)
-			c.RBD("rm", "x", "--no-progress")
-		}
-	})
 }

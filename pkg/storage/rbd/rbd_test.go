@@ -60,7 +60,7 @@ func TestCeph(t *testing.T) {
 }
 
 // needDriver skips the test where QEMU cannot reach images.
-func needDriver(t *testing.T) {
+func needDriver(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-img"); err != nil {
 		t.Skip(err)
