@@ -124,7 +124,7 @@ func (r *runner) do(ctx context.Context, c *command, words []string) error {
 		return err
 	}
 	r.localise(p)
-	ctx = api.WithStreams(ctx, api.Streams{Out: r.world.Out, Err: r.world.Err, In: r.world.In})
+	ctx = api.WithStreams(ctx, api.Streams{Out: r.progress(extra), Err: r.world.Err, In: r.world.In})
 	caller, err := r.world.Caller(ctx)
 	if err != nil {
 		return err
@@ -149,6 +149,18 @@ func (r *runner) do(ctx context.Context, c *command, words []string) error {
 		}
 	}
 	return r.output(c, extra).show(c.binding.Print, result, p)
+}
+
+// progress is where a method tells of its steps. A program that reads the result gets
+// nothing else on that stream.
+func (r *runner) progress(extra schema.Params) io.Writer {
+	switch format := extra["output-format"]; {
+	case extra["quiet"] == "1":
+		return io.Discard
+	case format != "" && format != "text":
+		return r.world.Err
+	}
+	return r.world.Out
 }
 
 // rehearse goes through the command without touching anything.

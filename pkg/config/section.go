@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
@@ -242,8 +244,27 @@ type sectionReader struct {
 
 func (r *sectionReader) fault(line int, format string, args ...any) {
 	if r.warn != nil {
-		r.warn(fmt.Sprintf("file %s line %d", r.name, line) + strings.TrimSuffix(fmt.Sprintf(format, args...), "\n"))
+		r.warn(fmt.Sprintf("file %s line %d", r.name, line) + readable(strings.TrimSuffix(fmt.Sprintf(format, args...), "\n")))
 	}
+}
+
+// mostShown is how much of a line that cannot be read is shown.
+const mostShown = 500
+
+// readable is a text from a damaged file as a terminal can show it.
+func readable(text string) string {
+	var b strings.Builder
+	for _, c := range text {
+		switch {
+		case b.Len() >= mostShown:
+			return b.String() + "..."
+		case c == '\t' || unicode.IsPrint(c) && c != utf8.RuneError:
+			b.WriteRune(c)
+		default:
+			b.WriteByte('?')
+		}
+	}
+	return b.String()
 }
 
 func (r *sectionReader) line(line string) {

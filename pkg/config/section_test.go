@@ -234,6 +234,21 @@ func storages() *config.Sections {
 	}
 }
 
+// TestSectionNoise: nothing of a damaged file reaches a terminal that it would obey.
+func TestSectionNoise(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"\x1b[2Jgone\xff", "file storage.cfg line 1 - ignore config line: ?[2Jgone?"},
+		{"straße", "file storage.cfg line 1 - ignore config line: straße"},
+		{strings.Repeat("x", 1<<20), "file storage.cfg line 1 - ignore config line: " + strings.Repeat("x", 500-len(" - ignore config line: ")) + "..."},
+	} {
+		var faults []string
+		storages().Parse("storage.cfg", []byte(c.text), func(text string) { faults = append(faults, text) })
+		if diff := cmp.Diff([]string{c.want}, faults); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 func TestSectionFaults(t *testing.T) {
 	text := `dir: local
 	path /var/lib/vz

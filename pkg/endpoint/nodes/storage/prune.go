@@ -77,7 +77,7 @@ func (s *Service) mark(ctx context.Context, storeid id.Storage, w which, keep *s
 	if err != nil {
 		return nil, err
 	}
-	var all []marked
+	all := []marked{} // nothing is an empty list for programs
 	for _, p := range storage.Prune(backups, *keep, time.Local) {
 		if w.Type != nil && p.Type != *w.Type {
 			continue
