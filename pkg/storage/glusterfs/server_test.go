@@ -109,11 +109,11 @@ const address = "10.66.0.1"
 
 // A server is glusterd with the volumes gv0 and small.
 type server struct {
-	t   *testing.T
+	t   testing.TB
 	pid int
 }
 
-func must(t *testing.T, program string, args ...string) {
+func must(t testing.TB, program string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -126,7 +126,7 @@ func must(t *testing.T, program string, args ...string) {
 
 // start starts the server, once for all tests that are run together: it ends with
 // their world.
-func start(t *testing.T) *server {
+func start(t testing.TB) *server {
 	t.Helper()
 	if os.Getenv(variable) == "" {
 		if os.Getuid() != 0 {
@@ -188,7 +188,7 @@ func (s *server) signal(what syscall.Signal) {
 }
 
 // processes finds those of a program, in the world of the tests.
-func processes(t *testing.T, program string) []int {
+func processes(t testing.TB, program string) []int {
 	t.Helper()
 	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 
 // needs skips the test where a program is missing, or QEMU's driver, which is a package
 // of its own.
-func needs(t *testing.T) {
+func needs(t testing.TB) {
 	t.Helper()
 	for _, program := range []string{"iscsi-ls", "iscsi-readcapacity16", "qemu-img"} {
 		if _, err := exec.LookPath(program); err != nil {

@@ -32,7 +32,7 @@ type Bench struct {
 	Runner  run.Runner        // nil for the host's
 	Format  string            // of volumes; empty for the default
 
-	// Alloc is making and removing a small volume.
+	// Alloc is making a small volume.
 	Alloc []Beside
 	// Clone is making a linked clone of a base.
 	Clone func(base id.Volume) []Beside
@@ -60,6 +60,8 @@ type Beside struct {
 	Name string // with _ for spaces
 	Do   func(ctx context.Context) error
 	Undo func(ctx context.Context) error // not timed; may be nil
+
+	times int // what it took is told as so many times as much; 0 is once
 }
 
 // Tool is a Beside that runs a program, and one that undoes what it did.
@@ -159,11 +161,9 @@ func (o Bench) stand(b *testing.B) *stand {
 func (s *stand) alloc(b *testing.B) {
 	var made id.Volume
 	s.turns(b, 5, Beside{Do: func(ctx context.Context) (err error) {
-		if made, err = s.Alloc(ctx, it, storage.Alloc{Guest: 100, Format: s.o.Format, Size: 1 << 12}); err != nil {
-			return err
-		}
-		return s.Free(ctx, made)
-	}}, s.o.Alloc...)
+		made, err = s.Alloc(ctx, it, storage.Alloc{Guest: 100, Format: s.o.Format, Size: 1 << 12})
+		return err
+	}, Undo: func(ctx context.Context) error { return s.Free(ctx, made) }}, s.o.Alloc...)
 }
 
 // base makes a base for clones, with the content of a file where it is an image.
@@ -191,13 +191,14 @@ func (s *stand) clone(b *testing.B, base id.Volume) {
 	}, s.o.Clone(base)...)
 }
 
-// clones makes a hundred at once, beside as many one after the other.
+// clones makes a hundred at once, beside a fifth of as many one after the other.
 func (s *stand) clones(b *testing.B, base id.Volume, content string) {
-	const many = 100
-	all := func(atOnce int, check bool) Beside {
+	const atOnce, few = 100, 20
+	all := func(many, atOnce int) Beside {
 		var made []id.Volume
 		return Beside{
-			Name: "one_by_one",
+			Name:  "one_by_one_(20_x_5)",
+			times: 100 / many,
 			Do: func(ctx context.Context) error {
 				made = make([]id.Volume, many)
 				errs := make([]error, many)
@@ -218,9 +219,7 @@ func (s *stand) clones(b *testing.B, base id.Volume, content string) {
 				return errors.Join(errs...)
 			},
 			Undo: func(ctx context.Context) error {
-				if check {
-					s.right(b, base, made, content)
-				}
+				s.right(b, base, made, content)
 				if s.o.Wipe != nil {
 					s.o.Wipe(b, made)
 					return nil
@@ -234,7 +233,7 @@ func (s *stand) clones(b *testing.B, base id.Volume, content string) {
 			},
 		}
 	}
-	s.turns(b, 1, all(many, true), all(1, false))
+	s.turns(b, 1, all(atOnce, atOnce), all(few, 1))
 }
 
 // right fails unless clones are there, once each and of their base, with its content.
@@ -299,7 +298,7 @@ func (s *stand) same(b *testing.B, v id.Volume, source string) {
 }
 
 func (s *stand) list(b *testing.B, n int) {
-	s.turns(b, 1, Beside{Do: func(ctx context.Context) error {
+	s.turns(b, 3, Beside{Do: func(ctx context.Context) error {
 		list, err := s.List(ctx, it, storage.Filter{Content: []storage.Content{s.o.Content}})
 		if err == nil && len(list) != n {
 			err = fmt.Errorf("listed %d of %d volumes", len(list), n)
@@ -308,6 +307,9 @@ func (s *stand) list(b *testing.B, n int) {
 	}}, s.o.List...)
 }
 
+// enough is after which time no further round begins.
+const enough = 8 * time.Second
+
 // turns times ours and others in turns, so many rounds for each of the benchmark's, and
 // returns the median of ours.
 func (s *stand) turns(b *testing.B, rounds int, ours Beside, others ...Beside) time.Duration {
@@ -315,11 +317,15 @@ func (s *stand) turns(b *testing.B, rounds int, ours Beside, others ...Beside) t
 	all := append([]Beside{ours}, others...)
 	took := make([][]time.Duration, len(all))
 	for b.Loop() {
-		for range rounds {
+		begun := time.Now()
+		for round := range rounds {
+			if round > 0 && time.Since(begun) > enough {
+				break
+			}
 			for i, one := range all {
 				begun := time.Now()
 				check(b, one.Do(s.ctx))
-				took[i] = append(took[i], time.Since(begun))
+				took[i] = append(took[i], time.Since(begun)*time.Duration(max(one.times, 1)))
 				if one.Undo != nil {
 					check(b, one.Undo(s.ctx))
 				}

@@ -2,14 +2,51 @@ package zfspool_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
+	"github.com/virtsmith/virtsmith/pkg/storage/storagetest"
+	"github.com/virtsmith/virtsmith/pkg/storage/zfspool"
 )
 
-// BenchmarkList is our own part of a list, beside what zfs takes.
+// BenchmarkStorage times the file systems of containers with zfs-fuse, beside its zfs. It
+// has no block devices, so that there is nothing to copy.
+func BenchmarkStorage(b *testing.B) {
+	startFuse(b)
+	dir := b.TempDir()
+	disk, mountpoint := filepath.Join(dir, "disk"), filepath.Join(dir, "mnt")
+	command(b, "truncate", "-s", "1G", disk)
+	command(b, "zpool", "create", "-m", mountpoint, "vsfuse", disk)
+	b.Cleanup(func() { patiently(b, "zpool", "destroy", "-f", "vsfuse") })
+	// What was unmounted is gone only a moment later.
+	destroy := []string{"sh", "-c", "for i in $(seq 100); do zfs destroy vsfuse/beside 2>/dev/null && exit; sleep 0.1; done; exit 1"}
+	storagetest.Bench{
+		Types:  []storage.Type{zfspool.Type()},
+		Config: "zfspool: it\n\tpool vsfuse\n\tmountpoint " + mountpoint + "\n",
+		Runner: fuse{},
+		Format: "subvol",
+		Alloc:  []storagetest.Beside{storagetest.Tool("zfs_create", []string{"zfs", "create", "vsfuse/beside"}, destroy...)},
+		Clone: func(base id.Volume) []storagetest.Beside {
+			return []storagetest.Beside{storagetest.Tool("zfs_clone", []string{"zfs", "clone", "vsfuse/" + base.Name + "@__base__", "vsfuse/beside"}, destroy...)}
+		},
+		Fill: func(b *testing.B, from, to int) {
+			if to > 1000 {
+				b.Skip("to make so many takes zfs-fuse minutes")
+			}
+			for i := from; i < to; i++ {
+				command(b, "zfs", "create", "-o", "refquota=16M", "-o", "canmount=off", fmt.Sprintf("vsfuse/subvol-%d-disk-0", 1000+i))
+			}
+		},
+		Lists: []int{1000, 10000},
+		List:  []storagetest.Beside{storagetest.Tool("zfs_list", []string{"zfs", "list", "-H", "-o", "name,volsize,origin,type,refquota", "-t", "volume,filesystem", "-d1", "vsfuse"})},
+	}.Run(b)
+}
+
+// BenchmarkList is our own part of a list, less what zfs takes.
 func BenchmarkList(b *testing.B) {
 	for _, n := range []int{1000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

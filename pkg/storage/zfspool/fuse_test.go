@@ -24,7 +24,7 @@ const fuseSocket = "/var/run/zfs/zfs_socket"
 
 // startFuse starts zfs-fuse for the test, which is skipped where it cannot run. One that
 // is there already is another's.
-func startFuse(t *testing.T) {
+func startFuse(t testing.TB) {
 	t.Helper()
 	if testnode.Inside() {
 		t.Skip("the node has the real ZFS")
