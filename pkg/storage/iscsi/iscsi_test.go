@@ -424,6 +424,36 @@ func TestRescanHangs(t *testing.T) {
 	}
 }
 
+// TestOneHangs: sessions that do not hang are looked at again.
+func TestOneHangs(t *testing.T) {
+	f := run.NewFake(says("--mode session --sid 2 --rescan", "", 0), says("--mode session --sid 2 --rescan", "", 0))
+	p := newPool(t, oneHangs{f})
+	sessions := []session{{"1", "192.0.2.1:3260", true}, {"2", "192.0.2.2:3260", true}}
+	for range 2 {
+		if !p.rescan(t.Context(), sessions, 0, 100*time.Millisecond) {
+			t.Error("no look")
+		}
+	}
+	for late := time.Now().Add(time.Minute); len(f.Left()) > 0 && time.Now().Before(late); time.Sleep(10 * time.Millisecond) {
+	}
+	if left := f.Left(); len(left) > 0 {
+		t.Errorf("not asked: %v", left)
+	}
+	if p.rescan(t.Context(), sessions[:1], 0, time.Millisecond) {
+		t.Error("the one that hangs was looked at again")
+	}
+}
+
+// oneHangs is a runner of whose rescans that of session 1 never ends.
+type oneHangs struct{ run.Runner }
+
+func (s oneHangs) Run(ctx context.Context, c run.Cmd) error {
+	if slices.Contains(c.Args, "1") {
+		select {} // in the kernel, where nothing reaches it
+	}
+	return s.Runner.Run(ctx, c)
+}
+
 func TestParse(t *testing.T) {
 	records := parseRecords("192.0.2.5:3260,1 a\n192.0.2.6:3260,2 a\n192.0.2.5:3260,1 a\n\nnothing\n[::1]:3260,1 b\n")
 	if diff := cmp.Diff(map[string][]string{"a": {"192.0.2.5:3260", "192.0.2.6:3260"}, "b": {"[::1]:3260"}}, records); diff != "" {

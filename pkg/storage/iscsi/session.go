@@ -290,40 +290,35 @@ func (p *pool) loginByOthers(ctx context.Context, sessions []session) (done int,
 }
 
 // rescan lets the kernel look for LUNs and tells whether it did: not where somebody did
-// less than age ago or is at it. A target that hangs keeps the program in the kernel,
-// where nothing ends it: the program holds the lock for so long, so that there is never
-// a second one.
+// less than age ago or is at it. The sessions are looked at side by side, so that one
+// which hangs does not keep the others.
 func (p *pool) rescan(ctx context.Context, sessions []session, age, patience time.Duration) bool {
-	path := filepath.Join(p.Root, "run/lock/pve-manager/pve-iscsi-rescan-"+string(p.ID))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		api.Warnf(ctx, "%v", err)
-		return false
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
-	if err != nil {
-		api.Warnf(ctx, "%v", err)
-		return false
-	}
-	defer f.Close() //nolint:errcheck // its time is what counts
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		return false
-	}
-	st, err := f.Stat()
-	if since := time.Since(st.ModTime()); err == nil && st.Size() > 0 && since >= 0 && since < age {
-		return false
-	}
-	_, _ = f.WriteAt([]byte("1"), 0)
-	err = bounded(ctx, patience, func() error {
-		// Side by side: one portal that hangs does not keep the others.
-		errs := make([]error, len(sessions))
-		var wg sync.WaitGroup
-		for i, s := range sessions {
-			if !s.alive {
-				continue
-			}
+	alive := slices.DeleteFunc(slices.Clone(sessions), func(s session) bool { return !s.alive })
+	var looks []func() error
+	for _, s := range alive {
+		f, err := p.turn(s, age)
+		if err != nil {
+			api.Warnf(ctx, "%v", err)
+		}
+		if f == nil {
+			continue
+		}
+		looks = append(looks, func() error {
+			defer f.Close() //nolint:errcheck // its time is what counts
 			c := iscsiadm("--mode", "session", "--sid", s.id, "--rescan")
 			c.ExtraFiles = []*os.File{f}
-			wg.Go(func() { _, errs[i] = ask(ctx, p.Runner, p.patience, c) })
+			_, err := ask(ctx, p.Runner, p.patience, c)
+			return err
+		})
+	}
+	if len(looks) == 0 {
+		return len(alive) == 0
+	}
+	err := bounded(ctx, patience, func() error {
+		errs := make([]error, len(looks))
+		var wg sync.WaitGroup
+		for i, look := range looks {
+			wg.Go(func() { errs[i] = look() })
 		}
 		wg.Wait()
 		return errors.Join(errs...)
@@ -332,6 +327,32 @@ func (p *pool) rescan(ctx context.Context, sessions []session, age, patience tim
 		api.Warnf(ctx, "storage '%s': look for new LUNs: %v", p.ID, err)
 	}
 	return true
+}
+
+// turn returns the lock for who looks for the LUNs of a session, nil where somebody has it
+// or had it less than age ago. A target that hangs keeps the program in the kernel, where
+// nothing ends it: the program holds the lock for so long, so that there is never a second
+// one.
+func (p *pool) turn(s session, age time.Duration) (*os.File, error) {
+	path := filepath.Join(p.Root, "run/lock/pve-manager/pve-iscsi-rescan-"+string(p.ID)+"-"+s.portal)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		return nil, f.Close()
+	}
+	st, err := f.Stat()
+	if err == nil {
+		if since := time.Since(st.ModTime()); st.Size() == 0 || since < 0 || since >= age {
+			_, err = f.WriteAt([]byte("1"), 0)
+			return f, err
+		}
+	}
+	return nil, errors.Join(err, f.Close())
 }
 
 // await asks until it is so, with patience, and tells whether it is.
