@@ -130,6 +130,10 @@ type world struct {
 // it is the name of the storage under test.
 const it id.Storage = "it"
 
+// lockPatience is how long one waits for a storage's lock: many change it at once, and
+// each may take a minute on an emulated machine.
+const lockPatience = 20 * time.Minute
+
 // begin makes a world with an empty storage.
 func begin(t *testing.T, o Options) *world {
 	return beginWith(t, o, o.Section, run.Host{})
@@ -147,7 +151,7 @@ func beginWith(t *testing.T, o Options, section func(*testing.T) []string, r run
 		Config:  func(context.Context) (string, error) { return text, nil },
 		Secrets: storage.SecretDir(filepath.Join(root, "etc/pve/priv")),
 		Lock: func(ctx context.Context, name string, fn func(context.Context) error) error {
-			return file.WithLock(ctx, filepath.Join(root, name), file.LockOptions{Patience: time.Minute}, fn)
+			return file.WithLock(ctx, filepath.Join(root, name), file.LockOptions{Patience: lockPatience}, fn)
 		},
 	})
 	w := &world{Service: s, t: t, said: &bytes.Buffer{}}
