@@ -114,11 +114,11 @@ func (t *Tree) eachFile(guest id.VM, do func(folder, path string) error) error {
 // names lists what is in a folder, sorted.
 func names(dir string) ([]string, error) {
 	list, err := os.ReadDir(dir)
-	// A file where a folder is looked for is none of ours.
-	if info, e := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || e == nil && !info.IsDir() {
-		return nil, nil
-	}
 	if err != nil {
+		// A file where a folder is looked for is none of ours.
+		if info, e := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || e == nil && !info.IsDir() {
+			return nil, nil
+		}
 		return nil, err
 	}
 	found := make([]string, len(list))
