@@ -41,7 +41,7 @@ generate: ## rewrite man/ and completions/ from what is declared
 spec: ## write what is declared to build/spec/api.json and cli.json
 	$(GO) run ./pkg/internal/gendocs -spec build/spec
 
-bench: build ## time whole commands with 1, 1,000 and 10,000 guests
+bench: build ## time commands with up to 10,000 guests, and storages beside bare tools
 	contrib/dev/bench
 
 fuzz: ## fuzz each parser for FUZZTIME (10s)
