@@ -31,7 +31,7 @@ func Scan(ctx context.Context, r run.Runner, server, user, password, domain stri
 	if _, err := (&net.Resolver{}).LookupHost(ctx, server); err != nil {
 		return nil, fmt.Errorf("unable to resolve address for server '%s'", server)
 	}
-	args := []string{"-m", "smb3", "-d", "0", "-g", "-L", server}
+	args := []string{"-m", "smb3", "-d", "1", "-g", "-L", server} // 1: say why the server cannot be reached
 	if domain != "" {
 		args = append(args, "-W", domain)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
@@ -46,13 +47,29 @@ func (s *Service) export(ctx context.Context, req exportRequest) (nothing, error
 		st.All = true
 	}
 	if p := plan.From(ctx); p != nil {
-		p.Stepf("export %s as %s to %s", v, req.Format, run.Quote(req.Filename))
-		return nothing{}, nil
+		return nothing{}, s.rehearseExport(ctx, p, v, st, req.Filename)
 	}
 	if req.Filename == "-" {
 		return nothing{}, s.Storage.Export(ctx, api.StreamsOf(ctx).Out, v, st)
 	}
 	return nothing{}, fill(ctx, req.Filename, func(w io.Writer) error { return s.Storage.Export(ctx, w, v, st) })
+}
+
+// rehearseExport tells what would be written, or why nothing could be.
+func (s *Service) rehearseExport(ctx context.Context, p *plan.Plan, v id.Volume, st storage.Stream, filename string) error {
+	formats, err := s.Storage.ExportFormats(ctx, v, st)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(formats, st.Format) {
+		d, err := s.Storage.Enabled(ctx, v.Storage)
+		return cmp.Or(err, storage.NoExport(d.Type, st.Format))
+	}
+	if _, err := s.Storage.Info(ctx, v); err != nil {
+		return err
+	}
+	p.Stepf("export %s as %s to %s", v, st.Format, run.Quote(filename))
+	return nil
 }
 
 // fill writes to what the user named. Where it fails, a file that is new goes and one that

@@ -250,6 +250,14 @@ func TestDryExport(t *testing.T) {
 	if _, err := os.Lstat(path); err == nil {
 		t.Error("the file was written")
 	}
+	for _, c := range []exportRequest{{Volume: source, Format: "zfs"}, {Volume: wanted, Format: "raw+size"}, {Volume: "none:100/a.raw", Format: "raw+size"}} {
+		c.Filename = path
+		_, dry := s.export(plan.With(t.Context(), plan.New(&told)), c)
+		_, err := s.export(t.Context(), c)
+		if dry == nil || err == nil || dry.Error() != err.Error() {
+			t.Errorf("%v, and in earnest %v", dry, err)
+		}
+	}
 }
 
 func TestImportFromInput(t *testing.T) {
