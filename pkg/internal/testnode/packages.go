@@ -23,7 +23,7 @@ func Packages() []Package {
 		{Path: "pkg/storage/lvmthin", Time: 15 * time.Minute},
 		{Path: "pkg/storage/nfs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/cifs", Time: 15 * time.Minute},
-		{Path: "pkg/storage/iscsi", Time: 10 * time.Minute},
+		{Path: "pkg/storage/iscsi", Time: 25 * time.Minute},
 		{Path: "pkg/storage/lvm", Time: 30 * time.Minute},
 		{Path: "pkg/storage/btrfs"},
 		{Path: "pkg/storage/rbd", Run: "^TestKernelNode", Time: 30 * time.Minute},
