@@ -14,6 +14,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/internal/testgluster"
 	"github.com/virtsmith/virtsmith/pkg/internal/testiscsi"
 	"github.com/virtsmith/virtsmith/pkg/internal/testnode"
+	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/storagetest"
 )
 
@@ -30,8 +31,10 @@ type kind struct {
 	// what lies behind that is nobody's. Their names say no format.
 	blocks bool
 	// given makes a volume with the content of a file, where the storage does not make any.
-	given func(t *testing.T, content string) id.Volume
-	fast  bool // there is time for all pairs of these
+	given  func(m *matrix, content string) id.Volume
+	behind string // the folder that the server has, if it knows better than the client what is used
+	fast   bool   // there is time for all pairs of these
+	brief  bool   // and for the states of these where there is little of it
 }
 
 // has tells whether there are programs, and says what is left out without them.
@@ -58,8 +61,8 @@ func native(t *testing.T) []kind {
 	t.Helper()
 	every := []string{"raw", "qcow2", "vmdk", "subvol"}
 	list := []kind{folder(t, "ext4", "dir", every, 128, "mkfs.ext4", "-q")}
-	if has(t, "Gluster", "glusterd", "mount.glusterfs", "unshare", "ip") {
-		testgluster.Start(t, map[string]string{"gv0": "800m"})
+	// It lasts longer than what starts it, and may be missing.
+	if t.Run("Gluster", func(t *testing.T) { testgluster.Start(t, map[string]string{"gv0": "800m"}) }); testgluster.Has("gv0") {
 		list = append(list, kind{
 			name: "gluster", of: "glusterfs", formats: []string{"raw", "qcow2", "vmdk"},
 			options: []string{"server " + testgluster.Address, "volume gv0", "path " + filepath.Join(t.TempDir(), "mnt")},
@@ -72,13 +75,14 @@ func native(t *testing.T) []kind {
 			options: c.Section(), secrets: map[string]string{"keyring": c.Secret()},
 		})
 	}
+	// It takes one format alone from the one before, which takes its time.
+	list = append(list, folder(t, "other", "btrfs", []string{"raw", "subvol"}, 256, "mkfs.btrfs", "-q"))
 	if has(t, "iSCSI", "tgtd", "tgtadm", "iscsi-ls", "iscsi-readcapacity16") {
 		list = append(list, portal(t))
 	}
 	return append(list,
 		folder(t, "xfs", "dir", every, 320, "mkfs.xfs", "-q"),
 		folder(t, "btrfs", "btrfs", every, 256, "mkfs.btrfs", "-q"),
-		folder(t, "other", "btrfs", []string{"raw", "subvol"}, 256, "mkfs.btrfs", "-q"),
 	)
 }
 
@@ -90,29 +94,55 @@ func portal(t *testing.T) kind {
 	return kind{
 		name: "san", of: "iscsidirect", formats: []string{"raw"}, blocks: true,
 		options: []string{"portal " + s.Portal, "target " + target.Name},
-		given: func(t *testing.T, content string) id.Volume {
+		given: func(m *matrix, content string) id.Volume {
 			st, err := os.Stat(content)
-			if err != nil {
-				t.Fatal(err)
-			}
+			m.ok(err)
 			lun, file := target.LUN(st.Size())
-			put(t, content, file)
+			m.put(content, file)
 			return id.Volume{Storage: "san", Name: fmt.Sprintf("lun%d", lun)}
 		},
 	}
 }
 
-// put fills a file with the content of another.
-func put(t *testing.T, content, file string) {
+// disks is a kind of the LUN of a target that the kernel speaks to.
+func disks(t *testing.T, size int64) kind {
 	t.Helper()
-	data, err := os.ReadFile(content)
-	if err = cmp.Or(err, os.WriteFile(file, data, 0o600)); err != nil {
+	testnode.Need(t, "iscsi")
+	lun := filepath.Join(t.TempDir(), "lun")
+	if err := cmp.Or(os.WriteFile(lun, nil, 0o600), os.Truncate(lun, size)); err != nil {
 		t.Fatal(err)
+	}
+	target := testnode.Target{IQN: "iqn.2003-01.org.example:matrix", LUNs: []string{lun}}
+	testnode.TGT(t, target)
+	testnode.Initiator(t)
+	return kind{
+		name: "disks", of: "iscsi", formats: []string{"raw"}, blocks: true,
+		options: []string{"portal 127.0.0.1", "target " + target.IQN, "content images"},
+		given: func(m *matrix, content string) id.Volume {
+			m.put(content, lun) // it is read from there, and always the same
+			list, err := m.List(m.ctx, "disks", storage.Filter{Content: []storage.Content{storage.Images}})
+			m.ok(err)
+			if len(list) != 1 || list[0].Size != size {
+				m.t.Fatalf("the target has %+v", list)
+			}
+			return id.Volume{Storage: "disks", Name: list[0].Name}
+		},
 	}
 }
 
+// put fills a file with the content of another of the same size.
+func (m *matrix) put(content, file string) {
+	m.t.Helper()
+	data, err := os.ReadFile(content)
+	m.ok(err)
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	m.ok(err)
+	_, err = f.Write(data)
+	m.ok(cmp.Or(err, f.Close()))
+}
+
 // noded are those that a node with Debian's kernel has.
-func noded(t *testing.T) []kind {
+func noded(t *testing.T, size int64) []kind {
 	t.Helper()
 	testnode.Need(t, "nfs", "cifs")
 	lvmtest.Pool(t, "", "1g")
@@ -128,15 +158,19 @@ func noded(t *testing.T) []kind {
 	list := []kind{
 		{name: "ext4", of: "dir", options: []string{"path " + t.TempDir()}, formats: append(files, "subvol")},
 		{name: "lvm", of: "lvm", options: []string{"vgname " + lvmtest.VG}, formats: []string{"raw"}, blocks: true},
-		{name: "thin", of: "lvmthin", options: []string{"vgname " + lvmtest.VG, "thinpool data"}, formats: []string{"raw"}, blocks: true},
+		{name: "thin", of: "lvmthin", options: []string{"vgname " + lvmtest.VG, "thinpool data"}, formats: []string{"raw"}, blocks: true, brief: true},
 		{
-			name: "nfs", of: "nfs", formats: files,
+			name: "nfs", of: "nfs", formats: files, brief: true,
 			options: []string{"server 127.0.0.1", "export " + export, "path " + t.TempDir(), "options vers=4.2"},
 		},
 		{
-			name: "cifs", of: "cifs", formats: files, secrets: map[string]string{"password": "geheim"},
+			name: "cifs", of: "cifs", formats: files, behind: share, secrets: map[string]string{"password": "geheim"},
 			options: []string{"server 127.0.0.1", "share share", "username tester", "path " + t.TempDir()},
 		},
+	}
+	list = append(list, disks(t, size))
+	if os.Getenv("VIRTSMITH_TEST_ALL") != "" && has(t, "Ceph", "ceph-mon", "ceph-osd", "rbd") {
+		list = append(list, mapped(t))
 	}
 	if has(t, "ZFS", "zpool") {
 		testnode.Need(t, "zfs")
@@ -145,6 +179,17 @@ func noded(t *testing.T) []kind {
 		list = append(list, kind{name: "zfs", of: "zfspool", options: []string{"pool matrix", "sparse 1"}, formats: []string{"raw", "subvol"}, blocks: true})
 	}
 	return list
+}
+
+// mapped is a kind of the images of a Ceph that the kernel maps.
+func mapped(t *testing.T) kind {
+	t.Helper()
+	testnode.Need(t, "rbd")
+	c := testceph.Start(t)
+	return kind{
+		name: "krbd", of: "rbd", formats: []string{"raw"}, blocks: true,
+		options: []string{"monhost " + c.Legacy, "krbd 1"}, secrets: map[string]string{"keyring": c.Secret()},
+	}
 }
 
 // volume is how a volume of a guest is called on a storage of the kind.
