@@ -166,6 +166,12 @@ func (s *Service) Convert(ctx context.Context, source, target string, o ConvertO
 	}); err != nil {
 		return fmt.Errorf("copy failed: %w", Tool(err))
 	}
+	// Nobody uses it yet. The source may have other users, as this was not who made it ready.
+	if v, err := id.ParseVolume(target); err == nil {
+		if err := s.DeactivateVolumes(ctx, "", v); err != nil {
+			api.Warnf(ctx, "%v", err)
+		}
+	}
 	return nil
 }
 
