@@ -22,16 +22,18 @@ func BenchmarkStorage(b *testing.B) {
 	command(b, "truncate", "-s", "1G", disk)
 	command(b, "zpool", "create", "-m", mountpoint, "vsfuse", disk)
 	b.Cleanup(func() { patiently(b, "zpool", "destroy", "-f", "vsfuse") })
-	// What was unmounted is gone only a moment later.
-	destroy := []string{"sh", "-c", "for i in $(seq 100); do zfs destroy vsfuse/beside 2>/dev/null && exit; sleep 0.1; done; exit 1"}
+	// Theirs are not mounted, and stay: what zfs-fuse has made is busy for seconds at times.
+	bare := func(verb string) []string {
+		return []string{"sh", "-c", "exec zfs " + verb + " vsfuse/beside-$$"}
+	}
 	storagetest.Bench{
 		Types:  []storage.Type{zfspool.Type()},
 		Config: "zfspool: it\n\tpool vsfuse\n\tmountpoint " + mountpoint + "\n",
 		Runner: fuse{},
 		Format: "subvol",
-		Alloc:  []storagetest.Beside{storagetest.Tool("zfs_create", []string{"zfs", "create", "vsfuse/beside"}, destroy...)},
+		Alloc:  []storagetest.Beside{storagetest.Tool("zfs_create,_unmounted", bare("create -o canmount=noauto"))},
 		Clone: func(base id.Volume) []storagetest.Beside {
-			return []storagetest.Beside{storagetest.Tool("zfs_clone", []string{"zfs", "clone", "vsfuse/" + base.Name + "@__base__", "vsfuse/beside"}, destroy...)}
+			return []storagetest.Beside{storagetest.Tool("zfs_clone,_unmounted", bare("clone -o canmount=noauto vsfuse/"+base.Name+"@__base__"))}
 		},
 		Fill: func(b *testing.B, from, to int) {
 			if to > 1000 {
