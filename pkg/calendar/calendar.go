@@ -20,7 +20,6 @@ import (
 
 // An Event is a set of points in time. The zero value has none.
 type Event struct {
-	text     string
 	utc      bool
 	weekdays set // bit 0 is Sunday
 	years    []span
@@ -41,22 +40,6 @@ type span struct{ first, last, step int }
 
 func (s span) has(n int) bool {
 	return s.first <= n && n <= s.last && (n-s.first)%s.step == 0
-}
-
-// String returns the event as it was written.
-func (e Event) String() string { return e.text }
-
-// MarshalText returns the event as it was written.
-func (e Event) MarshalText() ([]byte, error) { return []byte(e.text), nil }
-
-// UnmarshalText reads an event.
-func (e *Event) UnmarshalText(text []byte) error {
-	read, err := Parse(string(text))
-	if err != nil {
-		return err
-	}
-	*e = read
-	return nil
 }
 
 // words are the events that have a name.
@@ -103,8 +86,8 @@ func Parse(text string) (Event, error) {
 		return Event{}, errEmpty
 	}
 	e := Event{
-		text: text, weekdays: 1<<7 - 1,
-		years: []span{yearRange}, months: all(monthRange), days: all(dayRange),
+		weekdays: 1<<7 - 1,
+		years:    []span{yearRange}, months: all(monthRange), days: all(dayRange),
 		hours: 1, minutes: 1, seconds: 1,
 	}
 	if last := len(parts) - 1; last > 0 && strings.EqualFold(parts[last], "UTC") {

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"fmt"
 	"regexp"
 	"strconv"
 )
@@ -36,12 +35,4 @@ func atoi(s string) int {
 // older than any.
 func (k Kernel) AtLeast(major, minor int) bool {
 	return k.Major > major || k.Major == major && k.Minor >= minor
-}
-
-// String returns the full version.
-func (k Kernel) String() string {
-	if k.Full == "" {
-		return fmt.Sprintf("%d.%d.%d", k.Major, k.Minor, k.Patch)
-	}
-	return k.Full
 }

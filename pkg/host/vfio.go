@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
@@ -232,13 +231,6 @@ func (p Passthrough) ReleaseNVIDIA(ctx context.Context, address string) error {
 		return fmt.Errorf("unable to reset vgpu type for '%s': %w", address, err)
 	}
 	return nil
-}
-
-// NVIDIAModel returns the number in the name of an mdev kind such as nvidia-557 where
-// NVIDIA's own files are to be used for a device.
-func NVIDIAModel(d PCIDevice, mdev string) (model string, ok bool) {
-	model, ok = strings.CutPrefix(mdev, "nvidia-")
-	return model, ok && d.NVIDIA && model != "" && strings.Trim(model, "0123456789") == ""
 }
 
 func (p Passthrough) write(path, text string) error {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/id"
 )
@@ -10,6 +11,11 @@ import (
 type BaseKeeper interface {
 	// CheckUnused returns an ErrInUse for a base that has clones, nil for all else.
 	CheckUnused(ctx context.Context, name string) error
+}
+
+// BaseFile returns what an image is called as a base: base-100-disk-0 for vm-100-disk-0.
+func BaseFile(file string) string {
+	return "base-" + strings.TrimPrefix(file, "vm-")
 }
 
 // CheckUnused returns an [ErrInUse] where a volume is a base that has linked clones.

@@ -73,7 +73,7 @@ func (p *pool) CreateBase(ctx context.Context, name string) (string, error) {
 		return "", errors.New("create_base not possible with base image")
 	}
 	base := n
-	base.File, base.IsBase = "base-"+strings.TrimPrefix(n.File, "vm-"), true
+	base.File, base.IsBase = storage.BaseFile(n.File), true
 	base.Base, base.BaseGuest = "", 0
 	to, err := p.subvolume(base)
 	if err != nil {

@@ -25,7 +25,7 @@ func (v *Volumes) CreateBase(ctx context.Context, name string) (string, error) {
 	if n.IsBase {
 		return "", errors.New("create_base not possible with base image")
 	}
-	file := "base-" + strings.TrimPrefix(n.File, "vm-")
+	file := storage.BaseFile(n.File)
 	if n.Format == "subvol" {
 		file = "basevol-" + strings.TrimPrefix(n.File, "subvol-")
 	}

@@ -301,7 +301,7 @@ func (p *pool) CreateBase(ctx context.Context, name string) (string, error) {
 			return "", fmt.Errorf("unable to create base volume - found snapshot '%s'", lv.Name)
 		}
 	}
-	base := "base-" + strings.TrimPrefix(name, "vm-")
+	base := storage.BaseFile(name)
 	if v.Open() {
 		return "", p.InUse(name, lvm.ErrInUse)
 	}

@@ -220,10 +220,9 @@ func (a cloner) CreateBase(ctx context.Context, name string) (string, error) {
 		return "", errors.New("create_base not possible with base image")
 	}
 	base := n
+	base.File = storage.BaseFile(n.File)
 	if rest, ok := strings.CutPrefix(n.File, "subvol-"); ok {
 		base.File = "basevol-" + rest
-	} else {
-		base.File = "base-" + strings.TrimPrefix(n.File, "vm-")
 	}
 	return volume(base), a.p.do(ctx, "base", volumeArgs{Name: name, New: volume(base)})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
@@ -25,7 +24,7 @@ func (p *pool) CreateBase(ctx context.Context, name string) (string, error) {
 		return "", errors.New("create_base not possible with base image")
 	}
 	to := n
-	to.File, to.IsBase = "base-"+strings.TrimPrefix(n.File, "vm-"), true
+	to.File, to.IsBase = storage.BaseFile(n.File), true
 	err = p.locked(ctx, func(ctx context.Context) error {
 		if !p.planned(ctx, n.File) {
 			if err := p.mayBase(ctx, name, n); err != nil {

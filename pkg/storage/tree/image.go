@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
@@ -291,7 +290,7 @@ func (t *Tree) CreateBase(ctx context.Context, name string) (string, error) {
 		return "", errors.New("create_base not possible with base image")
 	}
 	base := n
-	base.File, base.IsBase = "base-"+strings.TrimPrefix(n.File, "vm-"), true
+	base.File, base.IsBase = storage.BaseFile(n.File), true
 	to, err := t.path(base)
 	if err != nil {
 		return "", err
