@@ -195,6 +195,8 @@ func hint(said string) string {
 		return "is the package ceph-fuse installed?"
 	case strings.Contains(said, "handle_auth_bad_method") || strings.Contains(said, "Permission denied"):
 		return "is the key of the client right?"
+	case strings.Contains(said, "no mds server is up"): // all that the kernel tells of one who was refused
+		return "is the key of the client right? is a metadata server up? the log of the kernel says more"
 	}
 	return ""
 }
