@@ -54,7 +54,9 @@ func CheckStream(storageType string, n storage.Name, s storage.Stream) error {
 		return fmt.Errorf("format %s cannot be imported without snapshots", s.Format)
 	case !inside && (s.All || len(s.Snapshots) > 0):
 		return fmt.Errorf("format %s cannot be imported with snapshots", s.Format)
-	case n.Content != storage.Images || data != n.Format && (data != "tar" || n.Format != "subvol"):
+	case n.Content != storage.Images:
+		return fmt.Errorf("cannot import format %s into a volume of content '%s'", s.Format, n.Content)
+	case data != n.Format && (data != "tar" || n.Format != "subvol"):
 		return fmt.Errorf("cannot import format %s into a file of format %s", s.Format, n.Format)
 	case s.Base != "":
 		return fmt.Errorf("cannot import format %s as an increment of '%s'", s.Format, s.Base)
