@@ -175,7 +175,7 @@ func noded(t *testing.T, size int64) []kind {
 	if has(t, "ZFS", "zpool") {
 		testnode.Need(t, "zfs")
 		lvmtest.Run(t, "zpool", "create", "-f", "matrix", testnode.Disk(t, 1))
-		t.Cleanup(func() { lvmtest.Run(t, "zpool", "destroy", "-f", "matrix") })
+		t.Cleanup(func() { destroy(t, "matrix") })
 		list = append(list, kind{name: "zfs", of: "zfspool", options: []string{"pool matrix", "sparse 1"}, formats: []string{"raw", "subvol"}, blocks: true})
 	}
 	return list
