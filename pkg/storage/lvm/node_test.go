@@ -65,6 +65,43 @@ func TestGroup(t *testing.T) {
 			t.Error("the data is still there")
 		}
 	})
+	t.Run("a chain removed for good", func(t *testing.T) {
+		if os.Getenv("VIRTSMITH_TEST_ALL") == "" {
+			t.Skip("takes a minute: set VIRTSMITH_TEST_ALL=1")
+		}
+		lvmtest.Empty(t)
+		look := func() string {
+			t.Helper()
+			lvmtest.Run(t, "lvcreate", "-q", "-y", "-Wn", "-Zn", "-l", "100%FREE", "-n", "look", lvmtest.VG)
+			return lvmtest.Device("look")
+		}
+		lvmtest.Run(t, "blkdiscard", "-z", look()) // other tests leave what they had
+		lvmtest.Run(t, "lvremove", "-q", "-y", lvmtest.VG+"/look")
+		w := world(t, "saferemove 1", "saferemove-stepsize 1", "snapshot-as-volume-chain 1")
+		v := w.Alloc(t, "vg", 100, "qcow2", 4<<10)
+		write := func(at string) {
+			t.Helper()
+			out := lvmtest.Run(t, "qemu-io", "-f", "qcow2", "-c", "write -P 0x73 "+at+" 64k", lvmtest.Device(v.Name))
+			if strings.Contains(out, "failed") {
+				t.Error(out)
+			}
+		}
+		for i, snap := range []string{"one", "two", "three"} {
+			write(string(rune('0'+i)) + "M")
+			w.OK(t, w.Snapshot(w.Ctx, v, snap))
+		}
+		write("3M")
+		w.OK(t, w.Rollback(w.Ctx, v, "three"))
+		w.OK(t, w.DeleteSnapshot(w.Ctx, v, "two", false))
+		w.OK(t, w.DeleteSnapshot(w.Ctx, v, "one", false))
+		w.OK(t, w.Free(w.Ctx, v))
+		if left := lvmtest.Names(t); left != "" {
+			t.Errorf("there is left: %s", left)
+		}
+		if all := lvmtest.Read(t, look(), 0, 50<<20); strings.Contains(all, "ssssssss") || strings.Contains(all, "QFI") {
+			t.Error("the data is still there")
+		}
+	})
 	t.Run("removal cut off", func(t *testing.T) {
 		lvmtest.Empty(t)
 		plain := world(t)
