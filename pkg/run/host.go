@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 )
@@ -42,7 +43,7 @@ type Process struct {
 	ctx  context.Context //nolint:containedctx // the cause of the end, read once by Wait
 	tail *tail
 
-	ended chan struct{} // closed when it was waited for; nil unless somebody wants to know
+	ended chan struct{} // closed when it was waited for; nil unless a thread is held until then
 }
 
 // Start starts c. The caller must call Wait, unless the program is to outlive this
@@ -75,11 +76,31 @@ func (h Host) Start(ctx context.Context, c Cmd) (*Process, error) {
 }
 
 func (p *Process) start() error {
-	if !p.desc.NoIOURing {
+	if !p.desc.NoIOURing && p.cmd.SysProcAttr.Pdeathsig == 0 {
 		return p.cmd.Start()
 	}
 	p.ended = make(chan struct{})
-	return startWithoutIOURing(p.cmd, p.ended)
+	if p.desc.NoIOURing {
+		return startWithoutIOURing(p.cmd, p.ended)
+	}
+	return startHeld(p.cmd, p.ended)
+}
+
+// startHeld starts a program on a thread that does nothing else until ended is closed: the
+// kernel takes the end of that thread for that of the parent, and threads do end, such as
+// those that start programs without io_uring.
+func startHeld(c *exec.Cmd, ended <-chan struct{}) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := c.Start()
+		started <- err
+		if err == nil {
+			<-ended
+		}
+	}()
+	return <-started
 }
 
 func (h Host) environ() []string {

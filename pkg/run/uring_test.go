@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,4 +75,28 @@ func TestNoIOURingEnds(t *testing.T) {
 	if err := (run.Host{}).Run(t.Context(), c); err == nil || run.ExitCode(err) != -1 {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestNoIOURingBeside: the end of such a program is not taken for ours by those that run
+// beside it.
+func TestNoIOURingBeside(t *testing.T) {
+	var beside sync.WaitGroup
+	for range 8 {
+		beside.Go(func() {
+			for range 20 {
+				if err := (run.Host{}).Run(t.Context(), sh("sleep 0.05")); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 100 {
+		c := sh(":")
+		c.NoIOURing = true
+		if err := (run.Host{}).Run(t.Context(), c); err != nil {
+			t.Error(err)
+		}
+	}
+	beside.Wait()
 }

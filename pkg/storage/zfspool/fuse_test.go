@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,14 +46,20 @@ func startFuse(t testing.TB) {
 	daemon := exec.Command("zfs-fuse", "--no-daemon", "--no-kstat-mount", "--pidfile", filepath.Join(t.TempDir(), "pid"))
 	daemon.Stdout, daemon.Stderr = &said, &said
 	daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := daemon.Start(); err != nil {
+	// The daemon dies with the thread that starts it, so that one has to last.
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer close(ended)
+		err := daemon.Start()
+		started <- err
+		if err == nil {
+			_ = daemon.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		t.Skip(err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = daemon.Wait()
-	}()
 	t.Cleanup(func() {
 		_ = daemon.Process.Signal(syscall.SIGTERM)
 		select {
