@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
 	"github.com/virtsmith/virtsmith/pkg/internal/testceph"
+	"github.com/virtsmith/virtsmith/pkg/internal/testnode"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
@@ -32,8 +34,8 @@ type play struct {
 
 // TestConformanceRBDNamespace plays upstream's script for namespaces on a cluster, as far
 // as it is about the storage. The guests themselves start in the tests of qm. Pools are
-// made by ceph: pveceph is a later issue. What the script does with krbd is skipped where
-// it would need a kernel with rbd; see TestKernelNode.
+// made by ceph: pveceph is a later issue. What the script does with krbd needs a kernel with
+// rbd: the node's.
 func TestConformanceRBDNamespace(t *testing.T) {
 	var suite struct {
 		Common struct{ Setup [][]string }
@@ -44,6 +46,10 @@ func TestConformanceRBDNamespace(t *testing.T) {
 	}
 	conformance.Load(t, "cluster/storage-rbd-namespace", &suite)
 	needDriver(t)
+	if testnode.Inside() {
+		testnode.Need(t, "rbd")
+		slow(t)
+	}
 	p := &play{c: testceph.Start(t), disks: map[string]id.Volume{}, sums: map[string]string{}}
 	p.world = p.serve(t)
 	for _, step := range suite.Common.Setup {
@@ -51,7 +57,7 @@ func TestConformanceRBDNamespace(t *testing.T) {
 	}
 	for _, c := range suite.Cases {
 		t.Run(c.Name, func(t *testing.T) {
-			if strings.Contains(c.Name, "krbd") {
+			if strings.HasSuffix(c.Name, "krbd") && !testnode.Inside() {
 				t.Skip("the kernel maps images in the node VM alone")
 			}
 			for _, step := range c.Input.Steps {
@@ -62,10 +68,18 @@ func TestConformanceRBDNamespace(t *testing.T) {
 			}
 		})
 	}
-	for _, v := range p.disks {
-		p.ok(p.Free(p.ctx, v))
+	for _, clones := range []bool{true, false} { // which go before their bases
+		for name, v := range p.disks {
+			if strings.HasPrefix(name, linked) == clones {
+				p.ok(p.DeactivateVolumes(p.ctx, "", v))
+				p.ok(p.Free(p.ctx, v))
+			}
+		}
 	}
 }
+
+// linked begins the names of the disks that are linked clones.
+const linked = "linked "
 
 // serve returns a service whose storages are those that were added so far.
 func (p *play) serve(t *testing.T) *world {
@@ -95,6 +109,9 @@ func (p *play) prepare(step []string) {
 		p.c.Ceph("osd", "pool", "application", "enable", step[3], "rbd")
 	case "pvesm":
 		storeid, lines := step[3], p.c.Section()
+		if testnode.Inside() {
+			lines[0] = "monhost " + p.c.Legacy // as kernels speak
+		}
 		for i := 4; i+1 < len(step); i += 2 {
 			lines = append(lines, strings.TrimPrefix(step[i], "--")+" "+step[i+1])
 		}
@@ -132,13 +149,34 @@ func (p *play) step(step []string) error {
 	switch step[1] {
 	case "start":
 		for _, v := range p.disks {
+			if err := p.Activate(p.ctx, v.Storage); err != nil {
+				return err
+			}
+			if err := p.ActivateVolumes(p.ctx, "", v); err != nil {
+				return err
+			}
 			if _, err := p.Blockdev(p.ctx, v); err != nil {
 				return err
 			}
-			// The script keeps a state of the running guest; the next case removes it.
-			if err := p.Snapshot(p.ctx, v, "test"); err != nil {
+		}
+		if step[2] == "999999" { // the script keeps a state of the running guest; the next case removes it
+			return p.keep()
+		}
+	case "stop":
+		for _, v := range p.disks {
+			if err := p.DeactivateVolumes(p.ctx, "", v); err != nil {
 				return err
 			}
+		}
+	case "set":
+		for i, section := range p.sections {
+			if strings.HasPrefix(section, "rbd: "+step[2]+"\n") {
+				option := strings.TrimPrefix(step[3], "--") + " "
+				p.sections[i] = strings.Replace(section, option+"0", option+step[4], 1)
+			}
+		}
+		if p.disks[linked+"scsi0"].Name == "" {
+			return p.keep()
 		}
 	case "delsnapshot":
 		for _, v := range p.disks {
@@ -147,15 +185,53 @@ func (p *play) step(step []string) error {
 			}
 		}
 	case "move_disk":
-		from := p.disks[step[3]]
-		to, err := p.Copy(p.ctx, storage.Copy{Source: from.String(), Storage: id.Storage(step[4]), Guest: 999999, Format: "raw"})
+		to, err := p.copy(p.disks[step[3]], id.Storage(step[4]), 999999)
 		if err != nil {
 			return err
 		}
+		from := p.disks[step[3]]
 		p.disks[step[3]] = to
 		return p.Free(p.ctx, from)
+	case "clone":
+		return p.clone()
 	default:
 		return fmt.Errorf("unknown step %q", step)
+	}
+	return nil
+}
+
+// keep makes the snapshots that the script has made by its guest.
+func (p *play) keep() error {
+	for _, v := range p.disks {
+		if err := p.Snapshot(p.ctx, v, "test"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *play) copy(from id.Volume, store id.Storage, guest id.VM) (id.Volume, error) {
+	return p.Copy(p.ctx, storage.Copy{Source: from.String(), Storage: store, Guest: guest, Format: "raw"})
+}
+
+// clone copies the guest, makes the copy a template and links another guest to it.
+func (p *play) clone() error {
+	for drive, v := range maps.Clone(p.disks) {
+		to, err := p.copy(v, v.Storage, 999998)
+		if err != nil {
+			return err
+		}
+		base, err := p.CreateBase(p.ctx, to)
+		if err != nil {
+			return err
+		}
+		clone, err := p.Clone(p.ctx, base, 999997, "")
+		if err != nil {
+			return err
+		}
+		for name, v := range map[string]id.Volume{"base " + drive: base, linked + drive: clone} {
+			p.disks[name], p.sums[name] = v, p.sums[drive]
+		}
 	}
 	return nil
 }
