@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/zfs"
 )
 
 // A door waits for udev, which makes the links to disks some time after the kernel has
@@ -21,10 +22,14 @@ const (
 	linkPause    = 20 * time.Millisecond
 )
 
-// Open waits for the link to a new disk.
-func (d door) Open(ctx context.Context, file string, _ bool) error {
-	if plan.From(ctx) != nil {
+// Open waits for the link to a new disk, or sees to it that one which was put back to an
+// old state is read anew.
+func (d door) Open(ctx context.Context, file string, again bool) error {
+	switch {
+	case plan.From(ctx) != nil:
 		return nil
+	case again:
+		return d.pool.changed(ctx, file)
 	}
 	return d.pool.await(ctx, file)
 }
@@ -46,11 +51,30 @@ func (d door) Resized(context.Context, string, int64) error { return nil }
 
 // await waits for the link to a disk.
 func (p *pool) await(ctx context.Context, file string) error {
-	err := until(ctx, linkPatience, func() bool { return isDevice(p.link(file)) })
+	err := until(ctx, linkPatience, func() bool { return p.linked(file) })
 	if errors.Is(err, errLate) {
 		return fmt.Errorf("timeout: no zvol device link for '%s' found after %d sec.", file, int(linkPatience.Seconds()))
 	}
 	return err
+}
+
+// linked tells whether the link to a disk is there and leads to it: one that udev has not
+// come to remove yet may lead to the disk of somebody else, which has got its number.
+func (p *pool) linked(file string) bool {
+	link := p.link(file)
+	if !isDevice(link) {
+		return false
+	}
+	of, err := zfs.DeviceOf(link)
+	return err == nil && (of == "" || of == p.Dataset(file))
+}
+
+// changed waits for the link to a disk that ZFS has given another content.
+func (p *pool) changed(ctx context.Context, file string) error {
+	if err := p.await(ctx, file); err != nil {
+		return err
+	}
+	return zfs.Forget(p.link(file))
 }
 
 var errLate = errors.New("not in time")

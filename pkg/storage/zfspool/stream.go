@@ -150,7 +150,7 @@ func (p *pool) receive(ctx context.Context, r io.Reader, n storage.Name, rename 
 		return "", err
 	}
 	if n.Format == "raw" && plan.From(ctx) == nil {
-		if err := p.await(ctx, file); err != nil {
+		if err := p.changed(ctx, file); err != nil {
 			return "", err
 		}
 	}
@@ -175,6 +175,9 @@ func (p *pool) update(ctx context.Context, r io.Reader, n storage.Name, s storag
 		return err
 	}
 	undo.Success()
+	if n.Format == "raw" && plan.From(ctx) == nil {
+		return p.changed(ctx, n.File)
+	}
 	return nil
 }
 
