@@ -70,6 +70,9 @@ func (h Host) Start(ctx context.Context, c Cmd) (*Process, error) {
 	}
 	p.connectStderr()
 	if err := p.start(); err != nil {
+		if ctx.Err() != nil { // it ended just now: exec would not say why
+			err = context.Cause(ctx)
+		}
 		return nil, &Error{Cmd: c, ExitCode: -1, Err: missing(err)}
 	}
 	return p, nil

@@ -263,3 +263,15 @@ func TestDetachedLeadsASession(t *testing.T) {
 		t.Errorf("process, group and session %v", f)
 	}
 }
+
+// TestEndedBeforeStart: whenever the context ends, its cause is what is told.
+func TestEndedBeforeStart(t *testing.T) {
+	cause := errors.New("enough")
+	for range 200 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go cancel(cause)
+		if err := (run.Host{}).Run(ctx, run.Command("true")); err != nil && !errors.Is(err, cause) {
+			t.Fatal(err)
+		}
+	}
+}
