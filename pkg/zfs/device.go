@@ -1,7 +1,6 @@
 package zfs
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -9,46 +8,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Requests to the device of a zvol. The first is ZFS's own, see BLKZNAME in sys/fs/zfs.h:
+// blkZName asks the device of a zvol for its dataset, see BLKZNAME in sys/fs/zfs.h:
 // _IOR(0x12, 125, char[256]).
-const (
-	nameRequest   = 0x8100127d
-	forgetRequest = unix.BLKFLSBUF
-)
+const blkZName = 0x8100127d
 
 // DeviceOf returns the dataset whose zvol a block device is; empty where the device cannot
 // tell, as none but those of ZFS can.
 func DeviceOf(device string) (string, error) {
-	var name [256]byte
-	err := request(device, nameRequest, unsafe.Pointer(&name[0]))
-	if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("name of %s: %w", device, err)
-	}
-	return unix.ByteSliceToString(name[:]), nil
-}
-
-// Forget drops what the kernel remembers of the content of a block device. ZFS changes zvols
-// below it when it receives or rolls back, and as long as anybody has the device open, udev
-// for instance, others would go on to read what was there before.
-func Forget(device string) error {
-	err := request(device, forgetRequest, nil)
-	if err != nil && !errors.Is(err, unix.ENOTTY) {
-		return fmt.Errorf("flush %s: %w", device, err)
-	}
-	return nil
-}
-
-func request(device string, number uint, arg unsafe.Pointer) error {
 	f, err := os.Open(device)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), uintptr(number), uintptr(arg)); errno != 0 {
-		return errno
+	var name [256]byte
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), blkZName, uintptr(unsafe.Pointer(&name)))
+	switch errno {
+	case 0:
+		return unix.ByteSliceToString(name[:]), nil
+	case unix.ENOTTY, unix.EINVAL:
+		return "", nil
 	}
-	return nil
+	return "", fmt.Errorf("name of %s: %w", device, errno)
 }

@@ -73,6 +73,15 @@ func mappedByKernel(t *testing.T, c *testceph.Cluster) {
 	w.ok(w.DeactivateVolumes(w.ctx, "one", v))
 	open, err := os.Open(path)
 	w.ok(err)
+	w.ok(os.WriteFile(path, []byte("more"), 0o600))
+	if text, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(text), "more") {
+		t.Errorf("%s: %v, %.10q", path, err, text)
+	}
+	// What the kernel remembers for who has it open is not what is there now.
+	w.ok(w.Rollback(w.ctx, v, "one"))
+	if text, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(text), "data") {
+		t.Errorf("after a rollback: %v, %.10q", err, text)
+	}
 	if err := w.Free(w.ctx, v); !errors.Is(err, storage.ErrInUse) {
 		t.Errorf("removing what is open: %v", err)
 	}

@@ -3,10 +3,12 @@ package rbd
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/ceph"
 )
@@ -98,7 +100,14 @@ func (p *pool) Rollback(ctx context.Context, name, snap string) error {
 	if err != nil {
 		return err
 	}
-	return p.change(ctx, ceph.Move, fmt.Sprintf("rbd snapshot %s to '%s' error", name, snap), "snap", "rollback", "--snap", snap, n.File, "--no-progress")
+	if err := p.change(ctx, ceph.Move, fmt.Sprintf("rbd snapshot %s to '%s' error", name, snap), "snap", "rollback", "--snap", snap, n.File, "--no-progress"); err != nil {
+		return err
+	}
+	number, err := p.mapped(ctx, n.File, "")
+	if err != nil || number == "" || plan.From(ctx) != nil {
+		return err
+	}
+	return storage.ReadAnew(filepath.Join(p.dev, "rbd"+number))
 }
 
 // Snapshots lists the states of an image, the oldest first, without that of a base.

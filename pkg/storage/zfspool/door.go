@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/plan"
+	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/zfs"
 )
 
@@ -74,7 +75,7 @@ func (p *pool) changed(ctx context.Context, file string) error {
 	if err := p.await(ctx, file); err != nil {
 		return err
 	}
-	return zfs.Forget(p.link(file))
+	return storage.ReadAnew(p.link(file))
 }
 
 var errLate = errors.New("not in time")
