@@ -302,9 +302,9 @@ func TestDead(t *testing.T) {
 	await(t, "the loss is seen", lost)
 	server.Thaw()
 	await(t, "the connection is restored", func() bool { return s.Activate(t.Context(), "san") == nil })
-	if out, _ := exec.Command("pgrep", "-a", "iscsiadm").Output(); len(out) > 0 {
-		t.Errorf("left: %s", out)
-	}
+	await(t, "a look for LUNs that was left behind is over", func() bool {
+		return exec.Command("pgrep", "iscsiadm").Run() != nil
+	})
 	server.Kill()
 	await(t, "the end is seen", lost)
 	p, err := s.Pool(t.Context(), "san")
