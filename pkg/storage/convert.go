@@ -12,6 +12,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/run"
+	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/term"
 )
 
@@ -164,7 +165,7 @@ func (s *Service) Convert(ctx context.Context, source, target string, o ConvertO
 		}
 		return nil
 	}); err != nil {
-		return fmt.Errorf("copy failed: %w", Tool(err))
+		return s.orFull(ctx, target, fmt.Errorf("copy failed: %w", Tool(err)))
 	}
 	// Nobody uses it yet. The source may have other users, as this was not who made it ready.
 	if v, err := id.ParseVolume(target); err == nil {
@@ -173,6 +174,20 @@ func (s *Service) Convert(ctx context.Context, source, target string, o ConvertO
 		}
 	}
 	return nil
+}
+
+// orFull says of a failed copy that the storage is full, where that does not tell it by
+// itself: a target of iSCSI knows no better word for it than that it is not ready.
+func (s *Service) orFull(ctx context.Context, target string, err error) error {
+	v, not := id.ParseVolume(target)
+	if not != nil || ctx.Err() != nil || strings.Contains(strings.ToLower(err.Error()), "no space left") {
+		return err
+	}
+	st, not := s.Status(ctx, v.Storage)
+	if not != nil || st.Total == 0 || st.Available > st.Total/100 {
+		return err
+	}
+	return fmt.Errorf("%w\nstorage '%s' is full: %s of %s are left", err, v.Storage, schema.Bytes(float64(st.Available), 2), schema.Bytes(float64(st.Total), 2))
 }
 
 // percent is how qemu-img tells how far it is.

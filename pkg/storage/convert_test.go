@@ -3,6 +3,8 @@ package storage_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
+	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/dir"
 )
@@ -142,5 +145,55 @@ func TestISCSIImage(t *testing.T) {
 		if _, err := storage.ISCSIImage(bad, ""); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
+	}
+}
+
+// A brim is a storage that has so much left.
+type brim struct {
+	addressed
+	left int64
+}
+
+func (brim) Activate(context.Context) error { return nil }
+
+func (b brim) Status(context.Context) (storage.Status, error) {
+	return storage.Status{Total: 64 << 20, Used: 64<<20 - b.left, Available: b.left}, nil
+}
+
+func (brim) Info(context.Context, string) (storage.Info, error) {
+	return storage.Info{Size: 1 << 20, Format: "raw"}, nil
+}
+
+// TestFullWithoutWords: a copy fails because there is no room, which the error does not say.
+func TestFullWithoutWords(t *testing.T) {
+	for name, c := range map[string]struct {
+		left   int64
+		stderr string
+		full   bool
+	}{
+		"full":       {4096, "NOT READY", true},
+		"not full":   {32 << 20, "NOT READY", false},
+		"it says so": {0, "No space left on device", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			at := func(name, _ string) string { return filepath.Join(dir, name) }
+			if err := os.WriteFile(at("a", ""), make([]byte, 4096), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			failed := run.Exchange{Args: []string{"/bin/qemu-img", "convert", "-p", "-n", "-f", "raw", "-O", "raw", at("a", ""), at("b", "")}, Stderr: c.stderr, Exit: 1}
+			s := storage.New(storage.Options{
+				QEMUImg: "/bin/qemu-img", Runner: run.NewFake(failed),
+				Types: []storage.Type{storage.NewType(storage.Type{Name: "brim", Contents: storage.AllContents()},
+					func(struct{}, storage.Env) (storage.Pool, error) {
+						return brim{addressed{path: at}, c.left}, nil
+					})},
+				Config: func(context.Context) (string, error) { return "brim: full\n", nil },
+			})
+			err := s.Convert(t.Context(), "full:a", "full:b", storage.ConvertOptions{Progress: func(int64, int64) {}})
+			if err == nil || strings.Contains(err.Error(), "\nstorage 'full' is full: 4.00 KiB of 64.00 MiB are left") != c.full || !strings.Contains(err.Error(), c.stderr) {
+				t.Error(err)
+			}
+		})
 	}
 }

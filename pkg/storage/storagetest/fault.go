@@ -167,7 +167,7 @@ func full(t *testing.T, o Options) {
 
 // saysFull: the programs of some types have words of their own for it.
 func saysFull(text string) bool {
-	return slices.ContainsFunc([]string{"No space left on device", "no space left on device", "out of space"}, func(words string) bool { return strings.Contains(text, words) })
+	return slices.ContainsFunc([]string{"No space left on device", "no space left on device", "out of space", "is full: "}, func(words string) bool { return strings.Contains(text, words) })
 }
 
 // missing: a program that is not there is named.
