@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -180,7 +181,10 @@ func (s *Service) Convert(ctx context.Context, source, target string, o ConvertO
 // itself: a target of iSCSI knows no better word for it than that it is not ready.
 func (s *Service) orFull(ctx context.Context, target string, err error) error {
 	v, not := id.ParseVolume(target)
-	if not != nil || ctx.Err() != nil || strings.Contains(strings.ToLower(err.Error()), "no space left") {
+	if not != nil || ctx.Err() != nil {
+		return err
+	}
+	if e, ok := errors.AsType[*run.Error](err); ok && strings.Contains(strings.ToLower(e.Stderr), "no space left") {
 		return err
 	}
 	st, not := s.Status(ctx, v.Storage)
