@@ -24,11 +24,11 @@ test: setup ## run every test that takes seconds
 	timeout -k 10 15m $(GO) test -timeout 14m -v -run '^TestInNode$$' ./pkg/internal/testnode -node.time 6m
 
 test-storage: export VIRTSMITH_TEST_ALL := 1
-test-storage: setup ## run every test of storage there is, with ZFS: an hour or two
+test-storage: setup ## run every test of storage there is, with ZFS: two hours or more
 	timeout -k 10 60m $(GO) test -p 2 -timeout 50m -skip '^TestInNode$$' ./pkg/storage/... ./pkg/internal/... \
 	    $(addsuffix /...,$(wildcard ./cmd/pvesm ./pkg/cli/pvesm ./pkg/host))
 	timeout -k 10 30m $(GO) test -timeout 28m -run '^TestChain' ./pkg/cli/qm
-	timeout -k 10 125m $(GO) test -timeout 120m -v -run '^TestInNode$$' ./pkg/internal/testnode
+	timeout -k 10 245m $(GO) test -timeout 240m -v -run '^TestInNode$$' ./pkg/internal/testnode
 
 lint: ## vet, staticcheck, and golangci-lint where it is installed
 	$(GO) vet ./...

@@ -24,11 +24,11 @@ func Packages() []Package {
 		{Path: "pkg/storage/nfs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/cifs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/iscsi", Time: 25 * time.Minute},
-		{Path: "pkg/storage/lvm", Time: 30 * time.Minute},
+		{Path: "pkg/storage/lvm", Time: 45 * time.Minute},
 		{Path: "pkg/storage/btrfs"},
 		{Path: "pkg/storage/rbd", Run: "^TestKernelNode|^TestConformance", Time: 45 * time.Minute},
 		{Path: "pkg/storage/cephfs", Run: "^TestKernelNode", Time: 30 * time.Minute},
-		{Path: "pkg/storage/all", Run: "^TestNode", Time: 15 * time.Minute},
+		{Path: "pkg/storage/all", Run: "^TestNode", Time: time.Hour},
 		{Path: "pkg/storage/zfspool", ZFS: true, Time: 15 * time.Minute},
 		{Path: "pkg/storage/zfs", ZFS: true, Time: time.Hour},
 	}
