@@ -3,12 +3,10 @@ package rbd
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/ceph"
 )
@@ -100,14 +98,12 @@ func (p *pool) Rollback(ctx context.Context, name, snap string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.change(ctx, ceph.Move, fmt.Sprintf("rbd snapshot %s to '%s' error", name, snap), "snap", "rollback", "--snap", snap, n.File, "--no-progress"); err != nil {
+	// A kernel that has the image mapped keeps others from changing it; and it would go on
+	// with what it remembers.
+	if err := p.unmap(ctx, n.File, ""); err != nil {
 		return err
 	}
-	number, err := p.mapped(ctx, n.File, "")
-	if err != nil || number == "" || plan.From(ctx) != nil {
-		return err
-	}
-	return storage.ReadAnew(filepath.Join(p.dev, "rbd"+number))
+	return p.change(ctx, ceph.Move, fmt.Sprintf("rbd snapshot %s to '%s' error", name, snap), "snap", "rollback", "--snap", snap, n.File, "--no-progress")
 }
 
 // Snapshots lists the states of an image, the oldest first, without that of a base.
