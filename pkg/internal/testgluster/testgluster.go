@@ -107,11 +107,18 @@ type Server struct {
 	pid int
 }
 
-// Start starts the server with some volumes, which are given with the size of their file
-// system, as {"gv0": "800m"}. It does so once for all tests that are run together, which
+// A Volume says what a volume is to be like.
+type Volume struct {
+	Size string // of its file system, as 800m
+	// Full says that it will get full. The client may crash or hang then, where it writes
+	// behind: it does not.
+	Full bool
+}
+
+// Start starts the server with some volumes, by their names. It does so once for all tests that are run together, which
 // may want other volumes: it ends with their world. It skips the test where there can be
 // none; the package needs [Main].
-func Start(t testing.TB, volumes map[string]string) *Server {
+func Start(t testing.TB, volumes map[string]Volume) *Server {
 	t.Helper()
 	if err := missing(); err != nil {
 		t.Skipf("needs Gluster: %v", err)
@@ -127,13 +134,16 @@ func Start(t testing.TB, volumes map[string]string) *Server {
 		s.begin()
 		must(t, "sh", "-c", fmt.Sprintf("echo %d >%s", s.pid, marker))
 	}
-	for volume, size := range volumes {
+	for volume, as := range volumes {
 		if Has(volume) {
 			continue
 		}
 		must(t, "mkdir", "/run/"+volume)
-		must(t, "mount", "-t", "tmpfs", "-o", "size="+size, "tests", "/run/"+volume)
+		must(t, "mount", "-t", "tmpfs", "-o", "size="+as.Size, "tests", "/run/"+volume)
 		must(t, "gluster", "--mode=script", "volume", "create", volume, Address+":/run/"+volume+"/brick", "force")
+		if as.Full {
+			must(t, "gluster", "--mode=script", "volume", "set", volume, "performance.write-behind", "off")
+		}
 		must(t, "gluster", "--mode=script", "volume", "start", volume)
 	}
 	return s

@@ -62,7 +62,7 @@ func native(t *testing.T) []kind {
 	every := []string{"raw", "qcow2", "vmdk", "subvol"}
 	list := []kind{folder(t, "ext4", "dir", every, 128, "mkfs.ext4", "-q")}
 	// It lasts longer than what starts it, and may be missing.
-	if t.Run("Gluster", func(t *testing.T) { testgluster.Start(t, map[string]string{"gv0": "800m"}) }); testgluster.Has("gv0") {
+	if t.Run("Gluster", func(t *testing.T) { testgluster.Start(t, map[string]testgluster.Volume{"gv0": {Size: "800m"}}) }); testgluster.Has("gv0") {
 		list = append(list, kind{
 			name: "gluster", of: "glusterfs", formats: []string{"raw", "qcow2", "vmdk"},
 			options: []string{"server " + testgluster.Address, "volume gv0", "path " + filepath.Join(t.TempDir(), "mnt")},

@@ -36,7 +36,7 @@ const address = testgluster.Address
 // start starts a Gluster with two volumes.
 func start(t testing.TB) *testgluster.Server {
 	t.Helper()
-	return testgluster.Start(t, map[string]string{"gv0": "800m", "small": "60m"})
+	return testgluster.Start(t, map[string]testgluster.Volume{"gv0": {Size: "800m"}, "small": {Size: "60m", Full: true}})
 }
 
 // section returns the options of a storage of a volume that is emptied.

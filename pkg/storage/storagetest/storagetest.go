@@ -197,7 +197,7 @@ func (w *world) all() []string {
 func (w *world) empty(after string) {
 	w.t.Helper()
 	if left := w.all(); len(left) > 0 {
-		w.t.Errorf("after %s there is left: %s", after, strings.Join(left, ", "))
+		w.t.Errorf("after %s there is left: %s\n%s", after, strings.Join(left, ", "), w.said)
 	}
 }
 
