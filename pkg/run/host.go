@@ -78,29 +78,26 @@ func (h Host) Start(ctx context.Context, c Cmd) (*Process, error) {
 	return p, nil
 }
 
+// start starts the program. One that is to get a signal when we die is started on a thread
+// that does nothing else until it has ended: the kernel takes the end of that thread for ours,
+// and threads do end, such as those from which io_uring is hidden.
 func (p *Process) start() error {
 	if !p.desc.NoIOURing && p.cmd.SysProcAttr.Pdeathsig == 0 {
 		return p.cmd.Start()
 	}
 	p.ended = make(chan struct{})
-	if p.desc.NoIOURing {
-		return startWithoutIOURing(p.cmd, p.ended)
-	}
-	return startHeld(p.cmd, p.ended)
-}
-
-// startHeld starts a program on a thread that does nothing else until ended is closed: the
-// kernel takes the end of that thread for that of the parent, and threads do end, such as
-// those that start programs without io_uring.
-func startHeld(c *exec.Cmd, ended <-chan struct{}) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := c.Start()
+		if p.desc.NoIOURing {
+			denyIOURing() // the thread ends with this function, as it stays locked
+		} else {
+			defer runtime.UnlockOSThread()
+		}
+		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			<-ended
+			<-p.ended
 		}
 	}()
 	return <-started

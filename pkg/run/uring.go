@@ -1,7 +1,6 @@
 package run
 
 import (
-	"os/exec"
 	"runtime"
 	"syscall"
 	"unsafe"
@@ -9,25 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startWithoutIOURing starts a program that finds a kernel without io_uring. A filter of
-// system calls is inherited from the thread that forks, and cannot be taken back: so that is
-// a thread of its own. It stays until ended is closed, since the kernel takes its end for
-// that of the parent.
-func startWithoutIOURing(c *exec.Cmd, ended <-chan struct{}) error {
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this function
-		denyIOURing()
-		err := c.Start()
-		started <- err
-		if err == nil {
-			<-ended
-		}
-	}()
-	return <-started
-}
-
-// denyIOURing lets io_uring_setup fail in this thread as where the kernel does not have it.
+// denyIOURing lets io_uring_setup fail in this thread, and in the programs that it starts, as
+// where the kernel does not have it. That cannot be taken back: the thread is of no use after.
 // Where filters are not to be had, the program runs as it would have without.
 func denyIOURing() {
 	const number = 0 // offset of the call's number in seccomp_data, see linux/seccomp.h

@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -29,4 +30,20 @@ func DeviceOf(device string) (string, error) {
 		return "", nil
 	}
 	return "", fmt.Errorf("name of %s: %w", device, errno)
+}
+
+// ReadAnew drops what the kernel remembers of the content of a block device. ZFS changes zvols
+// below it when it receives or rolls back, and as long as anybody has the device open, udev
+// for instance, others would go on to read what was there before. What is no block device is
+// no error.
+func ReadAnew(device string) error {
+	f, err := os.Open(device)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	if err := unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0); err != nil && !errors.Is(err, unix.ENOTTY) {
+		return fmt.Errorf("flush %s: %w", device, err)
+	}
+	return nil
 }

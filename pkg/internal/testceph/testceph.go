@@ -12,12 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/internal/testdaemon"
 )
 
 // Pool is the pool that a new cluster has.
@@ -40,7 +41,7 @@ type Cluster struct {
 // A daemon is one of its processes.
 type daemon struct {
 	cmd   *exec.Cmd
-	ended chan struct{}
+	ended <-chan struct{}
 }
 
 // Start starts a cluster, which ends with the test. It skips the test, with the reason,
@@ -267,21 +268,9 @@ func (c *Cluster) daemon(name, program string, args ...string) {
 	defer out.Close()                                                               //nolint:errcheck // the daemon has it
 	cmd := exec.Command(program, append(slices.Clone(args), "-c", c.Conf, "-f")...) //nolint:noctx // Stop ends it
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	// The daemon dies with the thread that starts it, so that one has to last.
-	d := &daemon{cmd: cmd, ended: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer close(d.ended)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-	}()
-	c.ok(<-started)
-	c.daemons[name] = d
+	ended, err := testdaemon.Start(cmd)
+	c.ok(err)
+	c.daemons[name] = &daemon{cmd: cmd, ended: ended}
 }
 
 // batch has one ceph, which takes its time to start, do several things. It waits for the

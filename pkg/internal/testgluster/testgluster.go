@@ -1,5 +1,5 @@
-// Package testgluster gives tests a Gluster of their own: a server with two volumes, in
-// namespaces in which nobody else is.
+// Package testgluster gives tests a Gluster of their own: a server with the volumes that they
+// want, in namespaces in which nobody else is.
 package testgluster
 
 import (
@@ -65,26 +65,28 @@ func patience() time.Duration {
 // waits in a mount whose client hangs can neither go on nor be killed.
 func giveUp(parent int) {
 	fmt.Fprintln(os.Stderr, "the tests hang: they are ended")
-	for _, signal := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGKILL} {
-		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
-		for _, child := range strings.Fields(string(children)) {
-			world, _ := os.Readlink("/proc/" + child + "/ns/pid")
-			members, _ := filepath.Glob("/proc/[0-9]*")
-			for _, member := range members {
-				name, _ := os.ReadFile(member + "/comm")
-				if is, _ := os.Readlink(member + "/ns/pid"); is != world || signal == syscall.SIGQUIT && filepath.Base(member) != child && string(name) != "glusterfs\n" {
-					continue
-				}
-				var pid int
-				_, _ = fmt.Sscan(filepath.Base(member), &pid)
-				if string(name) == "glusterfs\n" {
-					_ = syscall.Kill(pid, syscall.SIGKILL)
-				}
-				_ = syscall.Kill(pid, signal)
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
+	var tests int
+	_, _ = fmt.Sscan(string(text), &tests)
+	world, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", tests))
+	kill := func(program string) {
+		members, _ := filepath.Glob("/proc/[0-9]*")
+		for _, member := range members {
+			name, _ := os.ReadFile(member + "/comm")
+			if in, _ := os.Readlink(member + "/ns/pid"); world == "" || in != world || program != "" && strings.TrimSpace(string(name)) != program {
+				continue
 			}
+			var pid int
+			_, _ = fmt.Sscan(filepath.Base(member), &pid)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		time.Sleep(5 * time.Second)
 	}
+	if tests > 0 {
+		_ = syscall.Kill(tests, syscall.SIGQUIT)
+	}
+	kill("glusterfs")
+	time.Sleep(5 * time.Second)
+	kill("")
 }
 
 // missing tells what a Gluster of the tests would need.

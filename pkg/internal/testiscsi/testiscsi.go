@@ -9,12 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/internal/testdaemon"
 )
 
 // A Server is a running tgtd.
@@ -26,7 +27,7 @@ type Server struct {
 	control string // tells its socket from those of others
 	targets int
 	dir     string
-	ended   chan struct{}
+	ended   <-chan struct{}
 }
 
 // New starts a server, which ends with the test. The test is skipped, with the reason,
@@ -43,25 +44,13 @@ func New(t testing.TB) *Server {
 	}
 	port := freePort(t)
 	const controls = 1 << 15 // tgtd takes no higher number
-	s := &Server{t: t, Portal: "127.0.0.1:" + strconv.Itoa(port), control: strconv.Itoa(port % controls), dir: t.TempDir(), ended: make(chan struct{})}
+	s := &Server{t: t, Portal: "127.0.0.1:" + strconv.Itoa(port), control: strconv.Itoa(port % controls), dir: t.TempDir()}
 	var said bytes.Buffer
 	// It ignores SIGTERM.
 	s.cmd = exec.Command("tgtd", "-f", "-C", s.control, "--iscsi", "portal="+s.Portal)
 	s.cmd.Stdout, s.cmd.Stderr = &said, &said
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	// It dies with the thread that starts it, so that one has to last.
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(s.ended)
-		err := s.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = s.cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	var err error
+	if s.ended, err = testdaemon.Start(s.cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Kill)

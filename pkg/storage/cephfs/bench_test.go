@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/virtsmith/virtsmith/pkg/internal/testceph"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/storagetest"
@@ -26,16 +24,12 @@ func BenchmarkStorage(b *testing.B) {
 	}
 	c := testceph.Start(b)
 	c.FS()
-	at := filepath.Join(b.TempDir(), "mnt")
-	b.Cleanup(func() {
-		for unix.Unmount(at, 0) == nil {
-		}
-		_ = unix.Unmount(at, unix.MNT_FORCE|unix.MNT_DETACH)
-	})
+	options := section(b, c, "")
+	at := strings.TrimPrefix(options[len(c.Section())], "path ")
 	folder := filepath.Join(at, "template/iso")
 	storagetest.Bench{
 		Types:   []storage.Type{Type()},
-		Config:  "cephfs: it\n\tcontent iso\n\tfuse 1\n\tpath " + at + "\n\t" + strings.Join(c.Section(), "\n\t") + "\n",
+		Config:  "cephfs: it\n\tcontent iso\n\t" + strings.Join(options, "\n\t") + "\n",
 		Secrets: map[string]string{"keyring": c.Secret()},
 		Content: storage.ISO,
 		Fill: func(b *testing.B, from, to int) {

@@ -75,7 +75,7 @@ func TestCeph(t *testing.T) {
 }
 
 // section returns the options of a storage whose mount ends with the test.
-func section(t *testing.T, c *testceph.Cluster, subdir string) []string {
+func section(t testing.TB, c *testceph.Cluster, subdir string) []string {
 	t.Helper()
 	at := filepath.Join(t.TempDir(), "mnt")
 	t.Cleanup(func() {

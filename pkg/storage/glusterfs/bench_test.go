@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/glusterfs"
@@ -18,16 +16,12 @@ import (
 // BenchmarkStorage times a Gluster of one host, whose brick is in memory, through its mount.
 func BenchmarkStorage(b *testing.B) {
 	start(b)
-	at := filepath.Join(b.TempDir(), "mnt")
-	b.Cleanup(func() {
-		_ = os.RemoveAll(at + "/images")
-		for unix.Unmount(at, unix.MNT_DETACH) == nil {
-		}
-	})
+	options := section(b, "gv0")
+	at := strings.TrimPrefix(options[2], "path ")
 	beside := filepath.Join(at, "beside")
 	storagetest.Bench{
 		Types:  []storage.Type{glusterfs.Type()},
-		Config: "glusterfs: it\n\tserver " + address + "\n\tvolume gv0\n\tpath " + at + "\n",
+		Config: "glusterfs: it\n\t" + strings.Join(options, "\n\t") + "\n",
 		Format: "qcow2",
 		Alloc:  []storagetest.Beside{storagetest.Tool("qemu-img_create", []string{"qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", beside, "4M"}, "rm", beside)},
 		Clone: func(base id.Volume) []storagetest.Beside {

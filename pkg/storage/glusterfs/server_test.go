@@ -40,7 +40,7 @@ func start(t testing.TB) *testgluster.Server {
 }
 
 // section returns the options of a storage of a volume that is emptied.
-func section(t *testing.T, volume string) []string {
+func section(t testing.TB, volume string) []string {
 	t.Helper()
 	at := filepath.Join(t.TempDir(), "mnt")
 	t.Cleanup(func() {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/plan"
-	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/zfs"
 )
 
@@ -75,7 +74,7 @@ func (p *pool) changed(ctx context.Context, file string) error {
 	if err := p.await(ctx, file); err != nil {
 		return err
 	}
-	return storage.ReadAnew(p.link(file))
+	return zfs.ReadAnew(p.link(file))
 }
 
 var errLate = errors.New("not in time")

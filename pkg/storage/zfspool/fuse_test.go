@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virtsmith/virtsmith/pkg/internal/testdaemon"
 	"github.com/virtsmith/virtsmith/pkg/internal/testnode"
 	"github.com/virtsmith/virtsmith/pkg/run"
 )
@@ -45,19 +45,8 @@ func startFuse(t testing.TB) {
 	var said bytes.Buffer
 	daemon := exec.Command("zfs-fuse", "--no-daemon", "--no-kstat-mount", "--pidfile", filepath.Join(t.TempDir(), "pid"))
 	daemon.Stdout, daemon.Stderr = &said, &said
-	daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	// The daemon dies with the thread that starts it, so that one has to last.
-	started, ended := make(chan error), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		defer close(ended)
-		err := daemon.Start()
-		started <- err
-		if err == nil {
-			_ = daemon.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	ended, err := testdaemon.Start(daemon)
+	if err != nil {
 		t.Skip(err)
 	}
 	t.Cleanup(func() {
