@@ -25,8 +25,11 @@ type Dialect struct {
 	// KeyChars are the characters beside small letters that a key may have before
 	// its number.
 	KeyChars string
-	// Raw tells the keys of lines that are kept as they are, under [RawKey].
-	Raw func(key string) bool
+	// Raw tells the keys of lines that are kept as they are, under [RawKey]. What it
+	// says beside is wrong with the key, or worth knowing where it is kept.
+	Raw func(key string) (kept bool, remark string)
+	// KeepInvalid keeps a value that Check refuses, after it was told.
+	KeepInvalid bool
 	// Ends says that the last line of a description keeps its newline.
 	Ends bool
 }
@@ -164,8 +167,10 @@ func isSnapshotName(s string) bool { return len(s) > 1 && schema.CheckFormat("pv
 // pair reads a line that is neither blank, header nor comment.
 func (r *reader) pair(line string) error {
 	key, rest, ok := strings.Cut(line, ":")
-	if r.Raw != nil && r.isRaw(line) {
-		return nil
+	if r.Raw != nil {
+		if raw, err := r.raw(line); raw {
+			return err
+		}
 	}
 	if !ok || !r.isKey(key) || key == RawKey {
 		return r.unreadable(line)
@@ -189,10 +194,14 @@ func (r *reader) pair(line string) error {
 	}
 	if r.check != nil && !r.checked(key, value) {
 		kept, err := r.check(key, value)
-		if err != nil {
+		switch {
+		case err == nil:
+			value = kept
+		case !r.KeepInvalid || r.strict:
 			return r.fault("unable to parse value of '%s' - %s", key, err)
+		default:
+			_ = r.fault("unable to parse value of '%s' - %s", key, err) // it is told: this is not strict
 		}
-		value = kept
 	}
 	if proper, ok := r.Alias[key]; ok {
 		key = proper
@@ -212,22 +221,31 @@ func (r *reader) unreadable(line string) error {
 	return r.fault("unable to parse config: %s", strings.TrimSuffix(line, "\r"))
 }
 
-// isRaw notes a line that is kept as it is.
-func (r *reader) isRaw(line string) bool {
+// raw notes a line that is kept as it is. ok is false where it is none.
+func (r *reader) raw(line string) (ok bool, err error) {
 	end := strings.IndexAny(line, ":= \t")
-	if end < 0 || !r.Raw(line[:end]) {
-		return false
+	if end < 0 {
+		return false, nil
 	}
 	value := strings.TrimLeft(line[end:], blanks)
 	if value == "" || value[0] != ':' && value[0] != '=' {
-		return false
+		return false, nil
+	}
+	kept, remark := r.Raw(line[:end])
+	switch {
+	case !kept && remark == "":
+		return false, nil
+	case !kept:
+		return true, r.fault("%s: %s", line[:end], remark)
+	case remark != "" && r.warn != nil:
+		r.warn(fmt.Sprintf("vm %s - %s: %s", r.vmid, line[:end], remark))
 	}
 	line = line[:end] + ": " + strings.Trim(value[1:], blanks)
 	if old := r.into[RawKey]; old != "" {
 		line = old + "\n" + line
 	}
 	r.into[RawKey] = line
-	return true
+	return true, nil
 }
 
 // trimValue removes the blanks around a value. Of a value that is nothing but

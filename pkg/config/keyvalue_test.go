@@ -90,7 +90,7 @@ func TestParse(t *testing.T) {
 func TestParseContainer(t *testing.T) {
 	dialect := &config.Dialect{
 		Pending: "pve:pending", KeyChars: "_", Ends: true,
-		Raw: func(key string) bool { return key == "lxc.mount.entry" || key == "lxc.apparmor.profile" },
+		Raw: func(key string) (bool, string) { return key == "lxc.mount.entry" || key == "lxc.apparmor.profile", "" },
 	}
 	var faults []string
 	doc, err := config.Parse(dialect, 210, []byte("#vor\nlxc.mount.entry: /a b none bind\nmemory: 1\nlxc.apparmor.profile = unconfined\nlxc.unknown.key: 1\n[pve:bogus]\nswap: 1\n[pve:pending]\nmemory: 2\n"),
@@ -116,7 +116,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, container bool) {
 		dialect := toy()
 		if container {
-			dialect = &config.Dialect{Pending: "pve:pending", KeyChars: "_", Ends: true, Raw: func(key string) bool { return key == "lxc.x" }}
+			dialect = &config.Dialect{Pending: "pve:pending", KeyChars: "_", Ends: true, Raw: func(key string) (bool, string) { return key == "lxc.x", "" }}
 		}
 		doc, err := config.Parse(dialect, 400, []byte(text), false, nil)
 		if err != nil {

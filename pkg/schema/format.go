@@ -109,10 +109,8 @@ func formatOf(name string) func(string) error {
 		return checkBlockSize
 	case "pve-storage-vgname":
 		return naming(`(?i:[a-z0-9][a-z0-9\-_\.]*[a-z0-9])`, "lvm name '%s' contains illegal characters")
-	case "pve-lxc-mp-string":
-		return nil
 	}
-	return nil
+	return containerFormat(name)
 }
 
 func matching(pattern, fault string) func(string) error {
