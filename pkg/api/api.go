@@ -19,6 +19,7 @@ type Method struct {
 	Name        string // upstream's name of it
 	Verb        string // GET, POST, PUT or DELETE; empty where the method has no path
 	Path        string // with variables in braces: /nodes/{node}/qemu/{vmid}
+	Tool        string // the only tool that has it, where another has one of the same name; with no path only
 	Doc         string // what it does, in a sentence
 	Permissions Permissions
 	Protected   bool   // needs the privileges of root
@@ -102,9 +103,12 @@ func decode(p schema.Params, in any) error {
 }
 
 // Key identifies m in a registry: "POST /nodes/{node}/qemu", or its name where it
-// has no path.
+// has no path, after the tool it belongs to: "pct:status".
 func (m *Method) Key() string {
 	if m.Path == "" {
+		if m.Tool != "" {
+			return m.Tool + ":" + m.Name
+		}
 		return m.Name
 	}
 	return m.Verb + " " + m.Path

@@ -16,6 +16,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
+	"github.com/virtsmith/virtsmith/pkg/container/ct"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/all"
 	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/host"
@@ -46,6 +47,9 @@ type Host struct {
 	Node string // name of the node
 	Exe  string // the program, to call it again
 	Env  []string
+	// LXC binds the library of LXC, where the program is linked with it. path is the
+	// folder in which LXC keeps its containers.
+	LXC func(path string) ct.Runtime
 }
 
 // FromOS returns the world as the environment and the system tell it.
@@ -88,6 +92,7 @@ type App struct {
 	VMs     *vm.Host
 	Power   *power.Service
 	Edit    *edit.Service
+	CTs     *ct.Host
 }
 
 // New joins the services. It touches nothing.
@@ -107,6 +112,7 @@ func New(h Host) *App {
 		Dir: process.Below(h.Root), Launcher: process.Launcher{Argv: []string{h.Exe, SupervisorWord}, Env: h.Env},
 		Now: time.Now, UUID: uuid,
 	}
+	a.CTs = a.containers(runner)
 	a.Power = a.power(runner)
 	a.Edit = a.edit(&disks.Service{Host: a.VMs, Firmware: power.Firmware, Gather: a.Power.Gather})
 	return a
@@ -116,7 +122,7 @@ func New(h Host) *App {
 func (a *App) Methods() api.Registry {
 	return all.Methods(all.Services{
 		Node: id.Node(a.Node), Run: a.VMs.Run, Disks: host.DiskInventory{Runner: a.VMs.Run}, Cluster: a.Cluster, Storage: a.Storage,
-		VMs: a.VMs, Power: a.Power, Edit: a.Edit,
+		VMs: a.VMs, Power: a.Power, Edit: a.Edit, Containers: a.containerMethods(),
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/virtsmith/virtsmith/pkg/cgroup"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/link"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline/probe"
@@ -22,7 +21,7 @@ func (a *App) power(runner run.Runner) *power.Service {
 		Host:      a.VMs,
 		QEMU:      prober.QEMU,
 		Net:       func() (power.Net, error) { return link.Open() },
-		Groups:    func() (*cgroup.Tree, error) { return cgroup.Open("/sys/fs/cgroup", "/proc") },
+		Groups:    groups,
 		Ticket:    func() string { return a.env("LC_PVE_TICKET") },
 		Shutdowns: a.endShutdowns,
 	}

@@ -1,10 +1,16 @@
 package schema
 
-import "reflect"
+import (
+	"maps"
+	"reflect"
+)
 
 // Texts are values in textual form that are known to fit struct T: as a result they
 // are declared and typed as T is, but property strings stay as they were written.
-type Texts[T any] struct{ Params Params }
+type Texts[T any] struct {
+	Params Params
+	More   map[string]any // values that have no text form, as they are on the wire
+}
 
 // shaped is a result that is declared as another type.
 type shaped interface {
@@ -16,7 +22,8 @@ func (Texts[T]) shape() reflect.Type { return reflect.TypeFor[T]() }
 
 func (t Texts[T]) plain() any {
 	s := TypeOf(reflect.TypeFor[T]())
-	m := make(map[string]any, len(t.Params))
+	m := make(map[string]any, len(t.Params)+len(t.More))
+	maps.Copy(m, t.More)
 	for name, text := range t.Params {
 		m[name] = text
 		f, _ := s.Lookup(name)

@@ -3,6 +3,7 @@ package qm
 
 import (
 	"github.com/virtsmith/virtsmith/pkg/cli"
+	"github.com/virtsmith/virtsmith/pkg/cli/guests"
 	"github.com/virtsmith/virtsmith/pkg/cli/node"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
@@ -25,11 +26,11 @@ func Tool() cli.Tool {
 			"cleanup": {Method: "cleanup", Args: []string{"vmid", "clean-shutdown", "guest-requested"}, Fixed: here()},
 			"cloudinit": {Sub: cli.Commands{
 				"dump":    {Method: "GET /nodes/{node}/qemu/{vmid}/cloudinit/dump", Args: []string{"vmid", "type"}, Fixed: here(), Print: printText},
-				"pending": {Method: "GET /nodes/{node}/qemu/{vmid}/cloudinit", Args: []string{"vmid"}, Fixed: here(), Print: printPending},
+				"pending": {Method: "GET /nodes/{node}/qemu/{vmid}/cloudinit", Args: []string{"vmid"}, Fixed: here(), Print: guests.Pending},
 				"update":  {Method: "PUT /nodes/{node}/qemu/{vmid}/cloudinit", Args: []string{"vmid"}, Fixed: here()},
 			}},
 			"clone":       {Method: "POST /nodes/{node}/qemu/{vmid}/clone", Args: []string{"vmid", "newid"}, Fixed: here()},
-			"config":      {Method: "GET /nodes/{node}/qemu/{vmid}/config", Args: []string{"vmid"}, Fixed: here(), Print: printConfig},
+			"config":      {Method: "GET /nodes/{node}/qemu/{vmid}/config", Args: []string{"vmid"}, Fixed: here(), Print: guests.Config},
 			"create":      {Method: "POST /nodes/{node}/qemu", Args: []string{"vmid"}, Fixed: here(), Mapping: secrets()},
 			"delsnapshot": {Method: "DELETE /nodes/{node}/qemu/{vmid}/snapshot/{snapname}", Args: []string{"vmid", "snapname"}, Fixed: here()},
 			"destroy":     {Method: "DELETE /nodes/{node}/qemu/{vmid}", Args: []string{"vmid"}, Fixed: here()},
@@ -54,11 +55,11 @@ func Tool() cli.Tool {
 			"importdisk":   {Alias: "disk import"},
 			"importovf":    {Method: "importovf", Args: []string{"vmid", "manifest", "storage"}},
 			"list":         {Method: "GET /nodes/{node}/qemu", Fixed: here(), Print: printList},
-			"listsnapshot": {Method: "GET /nodes/{node}/qemu/{vmid}/snapshot", Args: []string{"vmid"}, Fixed: here(), Print: printSnapshots},
+			"listsnapshot": {Method: "GET /nodes/{node}/qemu/{vmid}/snapshot", Args: []string{"vmid"}, Fixed: here(), Print: guests.Snapshots},
 			"monitor":      {Method: "monitor", Args: []string{"vmid"}},
 			"move-disk":    {Alias: "disk move"},
 			"move_disk":    {Alias: "disk move"},
-			"pending":      {Method: "GET /nodes/{node}/qemu/{vmid}/pending", Args: []string{"vmid"}, Fixed: here(), Print: printPending},
+			"pending":      {Method: "GET /nodes/{node}/qemu/{vmid}/pending", Args: []string{"vmid"}, Fixed: here(), Print: guests.Pending},
 			"reboot":       {Method: "POST /nodes/{node}/qemu/{vmid}/status/reboot", Args: []string{"vmid"}, Fixed: here()},
 			"rescan":       {Alias: "disk rescan"},
 			"reset":        {Method: "POST /nodes/{node}/qemu/{vmid}/status/reset", Args: []string{"vmid"}, Fixed: here()},
@@ -71,7 +72,7 @@ func Tool() cli.Tool {
 			"shutdown":     {Method: "POST /nodes/{node}/qemu/{vmid}/status/shutdown", Args: []string{"vmid"}, Fixed: here()},
 			"snapshot":     {Method: "POST /nodes/{node}/qemu/{vmid}/snapshot", Args: []string{"vmid", "snapname"}, Fixed: here()},
 			"start":        {Method: "POST /nodes/{node}/qemu/{vmid}/status/start", Args: []string{"vmid"}, Fixed: here()},
-			"status":       {Method: "status", Args: []string{"vmid"}, Print: printStatus},
+			"status":       {Method: "status", Args: []string{"vmid"}, Print: guests.Status},
 			"stop":         {Method: "POST /nodes/{node}/qemu/{vmid}/status/stop", Args: []string{"vmid"}, Fixed: here()},
 			"suspend":      {Method: "POST /nodes/{node}/qemu/{vmid}/status/suspend", Args: []string{"vmid"}, Fixed: here()},
 			"template":     {Method: "POST /nodes/{node}/qemu/{vmid}/template", Args: []string{"vmid"}, Fixed: here()},

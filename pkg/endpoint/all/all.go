@@ -7,6 +7,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/disks"
+	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/lxc"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/qemu"
 	nodestorage "github.com/virtsmith/virtsmith/pkg/endpoint/nodes/storage"
 	clusterstorage "github.com/virtsmith/virtsmith/pkg/endpoint/storage"
@@ -29,6 +30,8 @@ type Services struct {
 	VMs     *vm.Host
 	Power   *power.Service
 	Edit    *edit.Service
+
+	Containers *lxc.Service
 }
 
 // Methods returns all methods, served by s.
@@ -36,6 +39,7 @@ func Methods(s Services) api.Registry {
 	return slices.Concat(
 		(&disks.Service{Disks: s.Disks}).Methods(),
 		(&qemu.Service{VMs: s.VMs, Power: s.Power, Edit: s.Edit}).Methods(),
+		s.Containers.Methods(),
 		(&nodestorage.Service{Storage: s.Storage, Node: s.Node, Run: s.Run}).Methods(),
 		(&clusterstorage.Service{Storage: s.Storage, Cluster: s.Cluster}).Methods(),
 	)

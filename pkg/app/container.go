@@ -1,0 +1,34 @@
+package app
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/cgroup"
+	"github.com/virtsmith/virtsmith/pkg/container/ct"
+	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/lxc"
+	"github.com/virtsmith/virtsmith/pkg/id"
+	lxcfiles "github.com/virtsmith/virtsmith/pkg/lxc"
+	"github.com/virtsmith/virtsmith/pkg/run"
+)
+
+// containers joins what containers stand on.
+func (a *App) containers(runner run.Runner) *ct.Host {
+	h := &ct.Host{
+		Root: a.Root, Node: id.Node(a.Node), Cluster: a.Cluster, Storage: a.Storage, Run: runner, Now: time.Now, UUID: uuid,
+	}
+	h.Active = func(context.Context) (map[string]bool, error) { return lxcfiles.Active("/proc", h.LXCPath()) }
+	if a.Host.LXC != nil {
+		h.LXC = a.Host.LXC(filepath.Join(a.Root, "var/lib/lxc"))
+	}
+	return h
+}
+
+// containerMethods joins what the methods of containers work on.
+func (a *App) containerMethods() *lxc.Service {
+	return &lxc.Service{CTs: a.CTs, Groups: groups}
+}
+
+// groups looks at the control groups of the machine.
+func groups() (*cgroup.Tree, error) { return cgroup.Open("/sys/fs/cgroup", "/proc") }

@@ -1,0 +1,41 @@
+// Package pct is the table of the commands of pct.
+package pct
+
+import (
+	"github.com/virtsmith/virtsmith/pkg/cli"
+	"github.com/virtsmith/virtsmith/pkg/cli/guests"
+	"github.com/virtsmith/virtsmith/pkg/cli/node"
+	"github.com/virtsmith/virtsmith/pkg/schema"
+)
+
+// Main runs pct and returns its exit code.
+func Main() int { return node.Main(Tool()) }
+
+// here is the node that commands without a node are about.
+func here() schema.Params { return schema.Params{"node": cli.LocalNode} }
+
+// The classes by which usage texts are sorted.
+const (
+	guestClass    = "PVE::API2::LXC"
+	configClass   = "PVE::API2::LXC::Config"
+	snapshotClass = "PVE::API2::LXC::Snapshot"
+	statusClass   = "PVE::API2::LXC::Status"
+)
+
+// Tool returns pct.
+func Tool() cli.Tool {
+	return cli.Tool{
+		Name:     "pct",
+		Doc:      "Manage containers.",
+		Examples: examples(),
+		Files:    files(),
+		Commands: cli.Commands{
+			"config":       {Class: configClass, Method: "GET /nodes/{node}/lxc/{vmid}/config", Args: []string{"vmid"}, Fixed: here(), Print: printConfig},
+			"list":         {Class: guestClass, Method: "GET /nodes/{node}/lxc", Fixed: here(), Print: printList},
+			"listsnapshot": {Class: snapshotClass, Method: "GET /nodes/{node}/lxc/{vmid}/snapshot", Args: []string{"vmid"}, Fixed: here(), Print: guests.Snapshots},
+			"pending":      {Class: guestClass, Method: "GET /nodes/{node}/lxc/{vmid}/pending", Args: []string{"vmid"}, Fixed: here(), Print: guests.Pending},
+			"status":       {Method: "pct:status", Args: []string{"vmid"}, Print: guests.Status},
+			"unlock":       {Method: "pct:unlock", Args: []string{"vmid"}},
+		},
+	}
+}

@@ -1,0 +1,57 @@
+// Package lxc has the methods below /nodes/{node}/lxc, and the commands of pct that
+// have no path.
+package lxc
+
+import (
+	"slices"
+
+	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/cgroup"
+	"github.com/virtsmith/virtsmith/pkg/container/ct"
+	"github.com/virtsmith/virtsmith/pkg/id"
+)
+
+// A Service serves the containers of a node.
+type Service struct {
+	CTs *ct.Host
+	// Groups looks at the control groups of the machine.
+	Groups func() (*cgroup.Tree, error)
+}
+
+// Methods declares what s serves.
+func (s *Service) Methods() []api.Method {
+	return slices.Concat(
+		s.configMethods(),
+		s.listMethods(),
+		s.snapshotListMethods(),
+		s.unlockMethods(),
+	)
+}
+
+// tool has the methods that have no path.
+const tool = "pct"
+
+// target names the container that a method is about.
+type target struct {
+	Node id.Node `pve:"node"`
+	VMID id.VM   `pve:"vmid"`
+}
+
+// local names the container that a command without a path is about.
+type local struct {
+	VMID id.VM `pve:"vmid"`
+}
+
+// nothing is what a method returns that has no answer.
+type nothing struct{}
+
+// auditCT is the permission to look at a container.
+func auditCT() api.Permissions { return onCT("VM.Audit") }
+
+// onCT is the permission for something on a container.
+func onCT(privileges ...string) api.Permissions {
+	return api.Permissions{Check: api.Perm("/vms/{vmid}", privileges...)}
+}
+
+// is tells whether an option is given and set.
+func is(option *bool) bool { return option != nil && *option }
