@@ -1,0 +1,158 @@
+package lxc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/virtsmith/virtsmith/pkg/run"
+)
+
+// A Start says which container to start and how. It runs lxc-start in a process that shares
+// nothing with ours: LXC forks, and a Go program that has threads must not be what it forks.
+type Start struct {
+	Name string
+	Path string // the lxcpath
+	File string // the configuration; empty for Path/Name/config
+	Log  string // where LXC writes its log; it is appended to
+	// Level is from which on lines are logged, such as DEBUG; empty for LXC's own choice,
+	// ERROR.
+	Level string
+	// Env is added to the environment, which the hooks of the container see.
+	Env []string
+	// Pid is the file that holds the id of the monitor's process while the container runs;
+	// empty for Path/Name/monitor.pid.
+	Pid string
+}
+
+// A StartError tells why a container did not start.
+type StartError struct {
+	Name   string
+	Faults []string // what LXC's log says, the cause first
+	Log    string   // the file with all of it
+	Err    error    // how lxc-start ended
+}
+
+// Error has the causes that LXC tells, and how it ended where it tells none or nobody waited
+// for them.
+func (e *StartError) Error() string {
+	if failed, ok := errors.AsType[*run.Error](e.Err); !ok || failed.ExitCode < 0 || len(e.Faults) == 0 {
+		return fmt.Sprintf("start of container %s: %v", e.Name, e.Err)
+	}
+	return fmt.Sprintf("start of container %s: %s", e.Name, strings.Join(e.Faults[:min(3, len(e.Faults))], "; "))
+}
+
+// Unwrap returns how lxc-start ended.
+func (e *StartError) Unwrap() error { return e.Err }
+
+func (s Start) pidFile() string {
+	if s.Pid != "" {
+		return s.Pid
+	}
+	return filepath.Join(s.Path, s.Name, "monitor.pid")
+}
+
+// Command is the command line that starts the container in the background and ends when it
+// runs, or has failed.
+func (s Start) Command() run.Cmd {
+	config := s.File
+	if config == "" {
+		config = filepath.Join(s.Path, s.Name, "config")
+	}
+	args := []string{"-d", "-n", s.Name, "-P", s.Path, "-f", config, "-p", s.pidFile()}
+	if s.Log != "" {
+		args = append(args, "-o", s.Log)
+	}
+	if s.Level != "" {
+		args = append(args, "-l", s.Level)
+	}
+	return run.Cmd{Path: "lxc-start", Args: args, Env: s.Env, Detached: true}
+}
+
+// Run starts the container and returns when it runs. Its monitor then is a daemon of its
+// own: in a session of its own, with no file of ours open and none of our processes above
+// it. Where it does not come up before ctx ends, what has come up is ended.
+func (s Start) Run(ctx context.Context, r run.Runner) error {
+	// lxc-start itself says nothing of one that runs, and takes it for success.
+	if active, err := Active("/proc", s.Path); err != nil || active[s.Name] {
+		return errors.Join(err, &StartError{Name: s.Name, Log: s.Log, Err: ErrRunning})
+	}
+	if err := RemoveGroups("/proc", s.Name); err != nil {
+		return &StartError{Name: s.Name, Log: s.Log, Err: fmt.Errorf("something of it is left: %w", err)}
+	}
+	from := int64(0)
+	if st, err := os.Stat(s.Log); err == nil {
+		from = st.Size()
+	}
+	err := r.Run(ctx, s.Command())
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		err = errors.Join(context.Cause(ctx), s.abandon())
+	}
+	// What cannot be removed now is told by the next start.
+	_ = RemoveGroups("/proc", s.Name)
+	lines, _ := ReadLog(s.Log, from)
+	return &StartError{Name: s.Name, Faults: Faults(lines), Log: s.Log, Err: err}
+}
+
+// dying is how long a monitor has to clear up after its container was killed.
+const dying = 5 * time.Second
+
+// abandon ends the monitor of a start that nobody waits for any more: its container first, so
+// that LXC clears up, then itself.
+func (s Start) abandon() error {
+	deadline := time.NewTimer(dying)
+	defer deadline.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		pid, ok := s.monitor()
+		if !ok {
+			return nil
+		}
+		killChildren(pid) // each time anew: LXC may have gone on to the next hook
+		select {
+		case <-look.C:
+			continue
+		case <-deadline.C:
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("end the monitor of container %s: %w", s.Name, err)
+		}
+		return nil
+	}
+}
+
+// monitor reads the pid file, which may be of another time: the process must be one of this
+// container. One that has ended and was not waited for yet has no command line.
+func (s Start) monitor() (pid int, ok bool) {
+	pid, err := strconv.Atoi(strings.TrimSpace(readSome(s.pidFile())))
+	if err != nil || pid <= 1 {
+		return 0, false
+	}
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return pid, err == nil && bytes.Contains(line, []byte(s.Path)) && bytes.Contains(line, []byte(s.Name))
+}
+
+// killChildren kills what a process has started: the container's init, or a hook with what
+// that has started.
+func killChildren(pid int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		for word := range strings.FieldsSeq(readSome(list)) {
+			if child, err := strconv.Atoi(word); err == nil {
+				killChildren(child)
+				_ = syscall.Kill(child, syscall.SIGKILL)
+			}
+		}
+	}
+}
