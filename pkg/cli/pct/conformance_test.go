@@ -1,7 +1,10 @@
 package pct
 
 import (
+	"fmt"
 	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/transcript"
@@ -18,10 +21,21 @@ func TestConformancePct(t *testing.T) {
 	if _, err := exec.LookPath("qemu-img"); err != nil {
 		t.Skip("no qemu-img on this machine")
 	}
-	transcript.Runner{Program: program(t), Deviations: deviations()}.Run(t, "cli/cli-pct")
+	transcript.Runner{
+		Program: program(t), Deviations: deviations(),
+		// The machine of the recordings had 64 processors.
+		Rewrite: func(text string) string {
+			if strings.Contains(text, "\nname: apps.example.com\n") {
+				return text // this one has two of its own
+			}
+			return strings.Replace(text, fmt.Sprintf("cpus: %d\n", runtime.NumCPU()), "cpus: 64\n", 1)
+		},
+	}.Run(t, "cli/cli-pct")
 }
 
 // deviations are the cases where we differ knowingly, with the reason.
 func deviations() map[string]string {
-	return map[string]string{}
+	return map[string]string{
+		"lab: pct rollback 203 s1": "upstream tries it and leaves the container locked; we see first that the volume cannot go back",
+	}
 }

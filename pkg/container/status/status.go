@@ -57,7 +57,7 @@ func Of(vmid id.VM, values schema.Params, running bool) *Status {
 	zero := func() *int64 { return new(int64(0)) }
 	s := &Status{
 		VMID: vmid, Status: "stopped", Type: "lxc", Name: new(Name(vmid, values)), CPUs: new(CPUs(values)),
-		MaxMem: new(mebibytes(values["memory"], 512)), MaxSwap: new(mebibytes(values["swap"], 512)), MaxDisk: new(rootSize(values)),
+		MaxMem: new(mebibytes(values["memory"], 512)), MaxSwap: new(mebibytes(values["swap"], 0)), MaxDisk: new(rootSize(values)),
 		Mem: zero(), Swap: zero(), Disk: zero(), DiskRead: zero(), DiskWrite: zero(), NetIn: zero(), NetOut: zero(), Uptime: zero(),
 	}
 	if running {

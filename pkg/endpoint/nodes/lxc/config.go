@@ -70,9 +70,9 @@ func (s *Service) config(ctx context.Context, req configRequest) (configReply, e
 func reply(values schema.Params) configReply {
 	r := configReply{Params: maps.Clone(values)}
 	if lines := container.RawLines(values); lines != nil {
-		var pairs [][]string
+		var pairs []any
 		for _, line := range lines {
-			pairs = append(pairs, []string{line.Key, line.Value})
+			pairs = append(pairs, []any{line.Key, line.Value})
 		}
 		r.More = map[string]any{"lxc": pairs}
 	}

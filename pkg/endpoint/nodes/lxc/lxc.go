@@ -3,6 +3,7 @@
 package lxc
 
 import (
+	"context"
 	"slices"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
@@ -16,6 +17,8 @@ type Service struct {
 	CTs *ct.Host
 	// Groups looks at the control groups of the machine.
 	Groups func() (*cgroup.Tree, error)
+	// StartCT starts a container, in this process.
+	StartCT func(context.Context, id.VM) error
 }
 
 // Methods declares what s serves.
@@ -24,6 +27,7 @@ func (s *Service) Methods() []api.Method {
 		s.configMethods(),
 		s.listMethods(),
 		s.snapshotListMethods(),
+		s.snapshotMethods(),
 		s.unlockMethods(),
 	)
 }
@@ -36,6 +40,9 @@ type target struct {
 	Node id.Node `pve:"node"`
 	VMID id.VM   `pve:"vmid"`
 }
+
+// job is a task about the container.
+func (t target) job(kind string) api.Job { return api.Job{Type: kind, ID: t.VMID.String()} }
 
 // local names the container that a command without a path is about.
 type local struct {

@@ -47,7 +47,7 @@ func snapshotItems(doc *config.Doc) []snapshotItem {
 	var items []snapshotItem
 	for _, name := range slices.Sorted(maps.Keys(doc.Snapshots)) {
 		values := doc.Snapshots[name]
-		item := snapshotItem{Name: name, Description: values[config.Description], Parent: parentOf(values)}
+		item := snapshotItem{Name: name, Description: values[config.Description], Parent: parentOf(values), SnapTime: new(int64(0))}
 		if n, err := strconv.ParseInt(values["snaptime"], 10, 64); err == nil {
 			item.SnapTime = &n
 		}
