@@ -35,6 +35,8 @@ func Tool() cli.Tool {
 			"list":         {Class: guestClass, Method: "GET /nodes/{node}/lxc", Fixed: here(), Print: printList},
 			"listsnapshot": {Class: snapshotClass, Method: "GET /nodes/{node}/lxc/{vmid}/snapshot", Args: []string{"vmid"}, Fixed: here(), Print: guests.Snapshots},
 			"pending":      {Class: guestClass, Method: "GET /nodes/{node}/lxc/{vmid}/pending", Args: []string{"vmid"}, Fixed: here(), Print: guests.Pending},
+			"pull":         {Method: "pct:pull", Args: []string{"vmid", "path", "destination"}},
+			"push":         {Method: "pct:push", Args: []string{"vmid", "file", "destination"}},
 			"rollback":     {Class: snapshotClass, Method: "POST /nodes/{node}/lxc/{vmid}/snapshot/{snapname}/rollback", Args: []string{"vmid", "snapname"}, Fixed: here()},
 			"snapshot":     {Class: snapshotClass, Method: "POST /nodes/{node}/lxc/{vmid}/snapshot", Args: []string{"vmid", "snapname"}, Fixed: here()},
 			"status":       {Method: "pct:status", Args: []string{"vmid"}, Print: guests.Status},

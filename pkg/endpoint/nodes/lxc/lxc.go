@@ -28,6 +28,7 @@ func (s *Service) Methods() []api.Method {
 		s.listMethods(),
 		s.snapshotListMethods(),
 		s.snapshotMethods(),
+		s.transferMethods(),
 		s.unlockMethods(),
 	)
 }
