@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/appliance"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/all"
@@ -93,6 +94,8 @@ type App struct {
 	Power   *power.Service
 	Edit    *edit.Service
 	CTs     *ct.Host
+
+	Appliances *appliance.Service
 }
 
 // New joins the services. It touches nothing.
@@ -107,6 +110,7 @@ func New(h Host) *App {
 			return a.Cluster.WriteFile(ctx, cluster.StorageFile, []byte(text))
 		},
 	})
+	a.Appliances = a.appliances(runner)
 	a.VMs = &vm.Host{
 		Root: h.Root, Node: id.Node(h.Node), Cluster: a.Cluster, Storage: a.Storage, Run: runner,
 		Dir: process.Below(h.Root), Launcher: process.Launcher{Argv: []string{h.Exe, SupervisorWord}, Env: h.Env},
@@ -122,7 +126,7 @@ func New(h Host) *App {
 func (a *App) Methods() api.Registry {
 	return all.Methods(all.Services{
 		Node: id.Node(a.Node), Run: a.VMs.Run, Disks: host.DiskInventory{Runner: a.VMs.Run}, Cluster: a.Cluster, Storage: a.Storage,
-		VMs: a.VMs, Power: a.Power, Edit: a.Edit, Containers: a.containerMethods(),
+		VMs: a.VMs, Power: a.Power, Edit: a.Edit, Containers: a.containerMethods(), Appliances: a.Appliances,
 	})
 }
 

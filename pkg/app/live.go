@@ -31,6 +31,10 @@ func (a *App) Words(ctx context.Context, kind, prefix string, p schema.Params) m
 		return a.nodeWords(ctx)
 	case "pve-storage-id", "storage":
 		return a.storageWords(ctx)
+	case "template":
+		return a.applianceWords(ctx)
+	case "template_path", "ostemplate":
+		return a.templateWords(ctx)
 	case "snapname", "snapshot":
 		return a.snapshotWords(ctx, p["vmid"])
 	case "pve-bridge-id", "bridge":

@@ -40,8 +40,8 @@ func Main(m *testing.M, name string, main func() int) {
 //	mount OPTIONS DIR         a small file system
 //	testguest                 $GUEST is the folder of the test guest
 //
-// and the conditions [root] and [tmpfs].
-func Run(t *testing.T) {
+// and the conditions [root] and [tmpfs]. What a tool needs besides is set by more.
+func Run(t *testing.T, more ...func(*testscript.Params)) {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-img"); err != nil {
 		t.Skip("no qemu-img on this machine")
@@ -55,7 +55,7 @@ func Run(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	testscript.Run(t, testscript.Params{
+	p := testscript.Params{
 		Dir:         "testdata",
 		WorkdirRoot: work,
 		Setup:       setup,
@@ -71,7 +71,11 @@ func Run(t *testing.T) {
 		},
 		ContinueOnError: true,
 		UpdateScripts:   os.Getenv("UPDATE_SCRIPTS") != "",
-	})
+	}
+	for _, change := range more {
+		change(&p)
+	}
+	testscript.Run(t, p)
 }
 
 // nodeKey is where a script keeps its node.

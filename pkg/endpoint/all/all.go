@@ -5,7 +5,9 @@ import (
 	"slices"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/appliance"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
+	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/aplinfo"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/disks"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/lxc"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/qemu"
@@ -31,12 +33,15 @@ type Services struct {
 	Power   *power.Service
 	Edit    *edit.Service
 
+	Appliances *appliance.Service
+
 	Containers *lxc.Service
 }
 
 // Methods returns all methods, served by s.
 func Methods(s Services) api.Registry {
 	return slices.Concat(
+		(&aplinfo.Service{Appliances: s.Appliances}).Methods(),
 		(&disks.Service{Disks: s.Disks}).Methods(),
 		(&qemu.Service{VMs: s.VMs, Power: s.Power, Edit: s.Edit}).Methods(),
 		s.Containers.Methods(),
