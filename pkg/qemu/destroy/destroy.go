@@ -9,13 +9,12 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/virtsmith/virtsmith/pkg/access"
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/guest"
+	"github.com/virtsmith/virtsmith/pkg/guest/purge"
 	"github.com/virtsmith/virtsmith/pkg/id"
-	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -33,6 +32,8 @@ type Options struct {
 	SkipLock     bool
 }
 
+func (o Options) guest() purge.Guest { return purge.Guest{Kind: cluster.VM, ID: o.VM} }
+
 // Check returns why a VM cannot be destroyed. It touches nothing.
 func (s *Service) Check(ctx context.Context, o Options) error {
 	doc, err := s.Load(ctx, o.VM)
@@ -47,7 +48,7 @@ func (s *Service) check(ctx context.Context, o Options, doc *config.Doc) error {
 		return err
 	}
 	if !o.Purge {
-		if err := s.checkReferences(ctx, o.VM); err != nil {
+		if err := purge.Check(ctx, s.Cluster, o.guest()); err != nil {
 			return err
 		}
 	}
@@ -89,11 +90,11 @@ func (s *Service) destroy(ctx context.Context, o Options, doc *config.Doc) error
 	if err := s.removeVolumes(ctx, o, doc); err != nil {
 		return err
 	}
-	if err := s.leave(ctx, o.VM); err != nil {
+	if err := purge.Leave(ctx, s.Cluster, o.VM); err != nil {
 		return err
 	}
 	if o.Purge {
-		if err := s.purge(ctx, o.VM); err != nil {
+		if err := purge.Jobs(ctx, s.Cluster, o.guest()); err != nil {
 			return err
 		}
 	}
@@ -180,26 +181,4 @@ func named(doc *config.Doc) []id.Volume {
 		add(volume)
 	}
 	return all
-}
-
-// leave takes the VM out of its pool, and the rights on it away.
-func (s *Service) leave(ctx context.Context, vmid id.VM) error {
-	return access.Change(ctx, s.Cluster, func(r *access.Rights) error {
-		if !r.RemoveGuest(vmid) {
-			return access.ErrUnchanged
-		}
-		return nil
-	})
-}
-
-// tell tells the user of a step, which a dry run does not take.
-func tell(ctx context.Context, format string, args ...any) {
-	if plan.From(ctx) == nil {
-		api.Printf(ctx, format, args...)
-	}
-}
-
-// errUsed is upstream's word on a VM that high availability looks after.
-func errUsed(vmid id.VM) error {
-	return errors.New("unable to remove VM " + vmid.String() + " - used in HA resources and purge parameter not set.") //nolint:staticcheck // upstream's text
 }
