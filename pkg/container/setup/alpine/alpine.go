@@ -1,0 +1,86 @@
+// Package alpine sets up Alpine Linux: OpenRC, the init of busybox, and its ifupdown or
+// ifupdown-ng.
+package alpine
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+
+	"github.com/virtsmith/virtsmith/pkg/container/setup"
+)
+
+// Distribution returns what is known of it.
+func Distribution() setup.Distribution {
+	return setup.Distribution{Type: "alpine", Files: []string{"/etc/alpine-release"}, PlainTTY: true, Open: open}
+}
+
+type system struct {
+	*setup.Target
+	slashes bool // interfaces may have an address with its length
+}
+
+var version = regexp.MustCompile(`^(\d+)\.(\d+)`)
+
+func open(t *setup.Target) (setup.System, error) {
+	line, err := t.FirstLine("/etc/alpine-release")
+	if err != nil {
+		return nil, err
+	}
+	s := &system{t, true} // as edge is, which has no number
+	if m := version.FindStringSubmatch(line); m != nil {
+		major, _ := strconv.Atoi(m[1])
+		minor, _ := strconv.Atoi(m[2])
+		s.slashes = major > 3 || major == 3 && minor >= 13
+	}
+	return s, nil
+}
+
+// Fixup has the services started and stopped that a container needs.
+func (s *system) Fixup() error {
+	for level, services := range map[string][]string{
+		"boot":     {"networking", "bootmisc", "hostname"},
+		"shutdown": {"killprocs", "savecache"},
+	} {
+		folder := "/etc/runlevels/" + level
+		for _, name := range services {
+			if !s.IsDir(folder) || !s.Exists("/etc/init.d/"+name) {
+				continue
+			}
+			if err := s.Link("/etc/init.d/"+name, folder+"/"+name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.Securetty(); err != nil {
+		return err
+	}
+	return s.DropPlaceholder()
+}
+
+var getty = regexp.MustCompile(`^\s*tty\d+:\d*:[^:]*:.*getty`)
+
+// Init has a getty on each tty.
+func (s *system) Init() error {
+	var add []string
+	for n := 1; n <= s.TTYs(); n++ {
+		add = append(add, fmt.Sprintf("tty%d::respawn:/sbin/getty 38400 tty%d", n, n))
+	}
+	return s.Inittab(getty, add)
+}
+
+// Network writes the file of ifupdown. The DHCP client of busybox does not do IPv6, so without
+// another one that is left for the administrator to see.
+func (s *system) Network() error {
+	cards, err := s.Cards()
+	if err != nil {
+		return err
+	}
+	client := s.IsExecutable("/sbin/dhcpcd") || s.IsExecutable("/usr/sbin/dhcpcd") || s.IsExecutable("/usr/sbin/dhclient")
+	for i := range cards {
+		if cards[i].V6.Text == "dhcp" && !client {
+			cards[i].V6.Text = "manual"
+		}
+	}
+	return s.Ifupdown(cards, s.slashes)
+}
