@@ -1,0 +1,89 @@
+package mount
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/virtsmith/virtsmith/pkg/plan"
+)
+
+func TestLookNode(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/file", "")
+	for _, c := range []struct{ path, err string }{
+		{"", "Path is not defined"},
+		{dir + "/gone", "Device " + dir + "/gone does not exist"},
+		{dir + "/file", dir + "/file is not a device"},
+		{dir, dir + " is not a device"},
+		{dir + "/file/x", "Error accessing device " + dir + "/file/x: not a directory"},
+		{"/dev/null", ""},
+	} {
+		n, err := LookNode(c.path)
+		if text(err) != c.err {
+			t.Errorf("%s: got %v, want %s", c.path, err, c.err)
+		}
+		if err == nil && (n.Number() != "1:3" || n.Type() != "c") {
+			t.Errorf("%s is %s %s", c.path, n.Type(), n.Number())
+		}
+	}
+}
+
+func TestMakeNode(t *testing.T) {
+	dir := workshop(t)
+	n, err := LookNode("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := unprivileged()
+	n, err = n.Given(ids, 5, 6, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := mustOpen(t, dir)
+	var out strings.Builder
+	if err := n.Make(plan.With(t.Context(), plan.New(&out)), top, "/dri/null", ids.Root()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff("make node /dri/null: c 1:3\n", out.String()); diff != "" {
+		t.Error(diff)
+	}
+	for range 2 { // what is there is replaced
+		if err := n.Make(t.Context(), top, "dri/null", ids.Root()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir+"/dri/null", &st); err != nil {
+		t.Fatal(err)
+	}
+	if st.Uid != 100005 || st.Gid != 100006 || st.Mode != unix.S_IFCHR|0o640 || st.Rdev != unix.Mkdev(1, 3) {
+		t.Errorf("made %d:%d %o %x", st.Uid, st.Gid, st.Mode, st.Rdev)
+	}
+	if err := os.Symlink("/etc", filepath.Join(dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Make(t.Context(), top, "/out/null", ids.Root()); text(err) != "node /dev/null: symlink encountered at: /out" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := n.Given(ids, 65536, 0, 0); text(err) != "the container has no user 65536" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestParseMode(t *testing.T) {
+	for text, want := range map[string]os.FileMode{"": 0o660, "0660": 0o660, "0007": 7} {
+		if got, err := ParseMode(text); got != want || err != nil {
+			t.Errorf("%q: %o, %v", text, got, err)
+		}
+	}
+	for _, bad := range []string{"8", "07777", "rw", "-1"} {
+		if _, err := ParseMode(bad); err == nil {
+			t.Errorf("%q: no error", bad)
+		}
+	}
+}
