@@ -3,7 +3,14 @@ GO       := $(or $(shell command -v go),/usr/local/go/bin/go)
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 FUZZTIME ?= 10s
-BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags='-s -w'
+BUILD     = $(GO) build -trimpath -buildvcs=false -ldflags='-s -w' -o bin/
+
+# Commands that run containers link liblxc where it can be: package liblxc says how. Looked for
+# when a recipe needs it, as setup may just have installed it.
+LINKED   := $(wildcard ./cmd/pct)
+LINK      = CGO_ENABLED=1 $(BUILD) -tags liblxc,netgo,osusergo $(LINKED)
+LIBLXC    = $(shell pkg-config --exists lxc 2>/dev/null && command -v "$$($(GO) env CC)" >/dev/null && echo liblxc)
+TESTS     = GOFLAGS='$(strip $(shell $(GO) env GOFLAGS) $(addprefix -tags=,$(LIBLXC)))'
 
 export PATH := $(patsubst %/,%,$(dir $(GO))):$(PATH)
 
@@ -16,11 +23,12 @@ setup: ## install the Debian packages that tests and demo use, if missing
 	@contrib/dev/setup
 
 build: ## build every command into bin/
-	$(BUILD) -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(BUILD) $(filter-out $(if $(LIBLXC),$(LINKED)) ./cmd/internal,$(wildcard ./cmd/*))
+	$(if $(LIBLXC),$(LINK),@echo 'without lxc-dev and a compiler: pct cannot talk to running containers')
 
 # Most tests run here, then those that want Debian's kernel in a virtual machine.
 test: setup ## run every test that takes seconds
-	timeout -k 10 25m $(GO) test -p 2 -timeout 15m -skip '^TestInNode$$' ./...
+	$(TESTS) timeout -k 10 25m $(GO) test -p 2 -timeout 15m -skip '^TestInNode$$' ./...
 	timeout -k 10 15m $(GO) test -timeout 14m -v -run '^TestInNode$$' ./pkg/internal/testnode -node.time 6m
 
 test-storage: export VIRTSMITH_TEST_ALL := 1
@@ -32,6 +40,7 @@ test-storage: setup ## run every test of storage there is, with ZFS: two hours o
 
 lint: ## vet, staticcheck, and golangci-lint where it is installed
 	$(GO) vet ./...
+	$(if $(LIBLXC),$(GO) vet -tags liblxc $(addsuffix /...,./pkg/lxc $(LINKED)))
 	$(GO) tool staticcheck -checks inherit,-ST1005 ./... # errors that scripts match on begin as upstream's do
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'golangci-lint is not installed: skipped'; fi
 

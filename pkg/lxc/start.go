@@ -1,7 +1,6 @@
 package lxc
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +26,7 @@ type Start struct {
 	Level string
 	// Env is added to the environment, which the hooks of the container see.
 	Env []string
-	// Pid is the file that holds the id of the monitor's process while the container runs;
-	// empty for Path/Name/monitor.pid.
+	// Pid is the file that holds the id of the monitor's process; empty for [PidFile].
 	Pid string
 }
 
@@ -56,7 +54,7 @@ func (s Start) pidFile() string {
 	if s.Pid != "" {
 		return s.Pid
 	}
-	return filepath.Join(s.Path, s.Name, "monitor.pid")
+	return PidFile(s.Path, s.Name)
 }
 
 // Command is the command line that starts the container in the background and ends when it
@@ -83,6 +81,15 @@ func (s Start) Run(ctx context.Context, r run.Runner) error {
 	// lxc-start itself says nothing of one that runs, and takes it for success.
 	if active, err := Active("/proc", s.Path); err != nil || active[s.Name] {
 		return errors.Join(err, &StartError{Name: s.Name, Log: s.Log, Err: ErrRunning})
+	}
+	// The hooks of the last time may not be over yet.
+	if pid, ok := monitor(s.pidFile(), s.Path, s.Name); ok {
+		clearing, stop := context.WithTimeoutCause(ctx, dying, ErrRunning)
+		err := ended(clearing, pid)
+		stop()
+		if err != nil {
+			return &StartError{Name: s.Name, Log: s.Log, Err: err}
+		}
 	}
 	if err := RemoveGroups("/proc", s.Name); err != nil {
 		return &StartError{Name: s.Name, Log: s.Log, Err: fmt.Errorf("something of it is left: %w", err)}
@@ -115,7 +122,7 @@ func (s Start) abandon() error {
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
 	for {
-		pid, ok := s.monitor()
+		pid, ok := monitor(s.pidFile(), s.Path, s.Name)
 		if !ok {
 			return nil
 		}
@@ -132,23 +139,13 @@ func (s Start) abandon() error {
 	}
 }
 
-// monitor reads the pid file, which may be of another time: the process must be one of this
-// container. One that has ended and was not waited for yet has no command line.
-func (s Start) monitor() (pid int, ok bool) {
-	pid, err := strconv.Atoi(strings.TrimSpace(readSome(s.pidFile())))
-	if err != nil || pid <= 1 {
-		return 0, false
-	}
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return pid, err == nil && bytes.Contains(line, []byte(s.Path)) && bytes.Contains(line, []byte(s.Name))
-}
-
 // killChildren kills what a process has started: the container's init, or a hook with what
 // that has started.
 func killChildren(pid int) {
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, list := range lists {
-		for word := range strings.FieldsSeq(readSome(list)) {
+		raw, _ := os.ReadFile(list)
+		for word := range strings.FieldsSeq(string(raw)) {
 			if child, err := strconv.Atoi(word); err == nil {
 				killChildren(child)
 				_ = syscall.Kill(child, syscall.SIGKILL)

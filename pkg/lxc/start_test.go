@@ -19,34 +19,10 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/run"
 )
 
-// container makes an unprivileged one of busybox, with more lines of configuration, and says
-// how to start it.
+// container makes one with more lines of configuration, and says how to start it.
 func container(t *testing.T, lxcpath string, id int, more string) lxc.Start {
 	t.Helper()
-	home := filepath.Join(lxcpath, strconv.Itoa(id))
-	testct.Rootfs(t, filepath.Join(home, "rootfs"), 100000)
-	c, err := lxc.ParseConfig(fmt.Sprintf(`lxc.rootfs.path = dir:%[1]s/rootfs
-lxc.uts.name = c%[2]d
-lxc.idmap = u 0 100000 65536
-lxc.idmap = g 0 100000 65536
-lxc.mount.auto = proc:mixed sys:mixed
-lxc.cgroup.dir.monitor = lxc.monitor/%[2]d
-lxc.cgroup.dir.container = lxc/%[2]d
-lxc.cgroup.dir.container.inner = ns
-lxc.signal.halt = SIGUSR2
-lxc.net.0.type = empty
-lxc.console.logfile = %[1]s/console
-%[3]s`, home, id, more))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := c.Text()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(home, "config"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	home := testct.Container(t, lxcpath, id, more)
 	return lxc.Start{Name: strconv.Itoa(id), Path: lxcpath, Log: filepath.Join(home, "log")}
 }
 

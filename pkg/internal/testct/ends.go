@@ -25,6 +25,8 @@ func Ends(t testing.TB, folder string) {
 		end(folder)
 		unmount(folder)
 		detach(folder)
+		// LXC keeps a lock file for each container there ever was.
+		_ = os.RemoveAll(filepath.Join("/run/lxc/lock", folder))
 	})
 }
 

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/testct"
 )
@@ -103,43 +102,15 @@ func TestEnds(t *testing.T) {
 		for i := range 2 {
 			id := testct.ID(t)
 			ids = append(ids, id)
-			home := filepath.Join(root, "var/lib/lxc", fmt.Sprint(id))
-			testct.Rootfs(t, filepath.Join(home, "rootfs"), 100000)
-			config := fmt.Sprintf(`lxc.rootfs.path = dir:%[1]s/rootfs
-lxc.uts.name = c%[2]d
-lxc.idmap = u 0 100000 65536
-lxc.idmap = g 0 100000 65536
-lxc.mount.auto = proc:mixed sys:mixed
-lxc.cgroup.dir.monitor = lxc.monitor/%[2]d
-lxc.cgroup.dir.container = lxc/%[2]d
-lxc.cgroup.dir.container.inner = ns
-lxc.monitor.unshare = 1
-lxc.net.0.type = veth
-lxc.net.0.link = %[3]s
-lxc.net.0.veth.pair = veth%[2]di0
-lxc.console.logfile = %[1]s/console
-`, home, id, bridge)
-			if err := os.WriteFile(filepath.Join(home, "config"), []byte(config), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			home := testct.Container(t, filepath.Join(root, "var/lib/lxc"), id,
+				fmt.Sprintf("lxc.net.0.type = veth\nlxc.net.0.link = %s\nlxc.net.0.veth.pair = veth%di0\n", bridge, id))
 			cmd := exec.Command("lxc-start", "-F", "-n", fmt.Sprint(id), "-P", filepath.Dir(home), "-o", home+"/log", "-l", "INFO")
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			go func() { _ = cmd.Wait() }()
-			console := ""
-			for range 1000 {
-				raw, _ := os.ReadFile(home + "/console")
-				if console = string(raw); strings.Contains(console, testct.Ready) {
-					break
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-			if !strings.Contains(console, testct.Ready) {
-				log, _ := os.ReadFile(home + "/log")
-				t.Fatalf("not up: %q\n%s", console, log)
-			}
+			testct.Up(t, home)
 			if i == 1 {
 				if out, err := exec.Command("lxc-freeze", "-n", fmt.Sprint(id), "-P", filepath.Dir(home)).CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, out)
