@@ -46,7 +46,7 @@ func CheckLock(kind cluster.Kind, doc *config.Doc) error {
 func RemoveLock(doc *config.Doc, lock string) error {
 	switch held := doc.Values["lock"]; {
 	case held == "" && lock != "":
-		return fmt.Errorf("no lock found trying to remove '%s' lock", lock)
+		return fmt.Errorf("no lock found trying to remove '%s'  lock", lock)
 	case lock != "" && held != lock:
 		return fmt.Errorf("found lock '%s' trying to remove '%s' lock", held, lock)
 	}

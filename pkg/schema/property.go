@@ -145,7 +145,7 @@ func (s *Schema) normal(text string) string {
 }
 
 // PrintString puts a property string together: the default key first and without
-// its name, the others sorted.
+// its name, then those that have to be there, then the others, both sorted.
 func (s *Schema) PrintString(p Params) string {
 	var parts []string
 	done := map[string]bool{}
@@ -165,9 +165,12 @@ func (s *Schema) PrintString(p Params) string {
 			done[name] = true
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(p)) {
-		if !done[name] {
-			parts = append(parts, name+"="+p[name])
+	names := slices.Sorted(maps.Keys(p))
+	for _, optional := range []bool{false, true} {
+		for _, name := range names {
+			if key := s.Keys[name]; !done[name] && (key == nil || key.Optional) == optional {
+				parts = append(parts, name+"="+p[name])
+			}
 		}
 	}
 	return strings.Join(parts, ",")
