@@ -40,7 +40,7 @@ func (t *Target) Inittab(drop *regexp.Regexp, add []string) error {
 // skipCheck has old init scripts boot without a check of the file system, which is no business
 // of the container.
 func (t *Target) skipCheck() error {
-	if t.HasSystemd() {
+	if t.HasSystemd() || !t.IsDir("/etc/init.d") {
 		return nil
 	}
 	return t.Write("/fastboot", "")

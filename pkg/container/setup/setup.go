@@ -126,6 +126,7 @@ func (s *Setup) PostCreate(ctx context.Context, root Account) error {
 	err := do(
 		step{"machine id", func() error { return t.clearMachineID(false) }},
 		step{"template", s.system.Fixup},
+		step{"first boot", t.noQuestions},
 		step{"cron jobs", t.spreadCron},
 		step{"password", func() error { return t.Password("root", root.Hash) }},
 		step{"ssh keys", func() error { return t.authorize("root", root.SSHKeys) }},

@@ -70,6 +70,16 @@ func (t *Target) EnableNetworkd() error {
 	return t.Enable("systemd-networkd.socket", "sockets.target")
 }
 
+// noQuestions keeps the first boot from asking for locale and keyboard on a console that nobody
+// may ever look at, which holds everything else up.
+func (t *Target) noQuestions() error {
+	const name = "systemd-firstboot.service"
+	if !t.Exists(t.units()+"/"+name) || !t.IsDir("/etc/systemd/system") {
+		return nil
+	}
+	return t.Link("/dev/null", "/etc/systemd/system/"+name)
+}
+
 var gettyTTY = regexp.MustCompile(`pts/%I|lxc/tty%I`)
 
 // Getty has a login on each tty of the container, and on no other.

@@ -24,10 +24,8 @@ func netifrc(cards []setup.Card, iproute bool) string {
 			switch {
 			case side.Static():
 				config = append(config, side.Text)
-			case side.Text == "dhcp" && side.family == "":
+			case side.Text == "dhcp" && side.family == "": // the clients of its stages do not do IPv6
 				config = append(config, "dhcp")
-			case side.Text == "dhcp":
-				config = append(config, "dhcpv6")
 			}
 			if side.Gateway == "" || !side.Static() {
 				continue
