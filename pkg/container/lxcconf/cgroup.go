@@ -1,0 +1,143 @@
+package lxcconf
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/cgroup"
+)
+
+// What a container has that says nothing of it, in MiB. Upstream's schema promises more swap,
+// and its commands write it into each new configuration; a file without means none.
+const (
+	DefaultMemory = 512
+	DefaultSwap   = 0
+)
+
+const (
+	mebibyte = 1 << 20
+	period   = 100_000 // of the handing out of processor time, in microseconds
+)
+
+// group adds a line for a file of the container's control group.
+func (b *maker) group(file, value string) {
+	prefix := "lxc.cgroup."
+	if b.Kernel.Unified {
+		prefix = "lxc.cgroup2."
+	}
+	b.add(prefix+file, value)
+}
+
+// limits sets what the container may use of the machine.
+func (b *maker) limits() {
+	c := b.Config
+	memory, swap := DefaultMemory, DefaultSwap
+	if c.Memory != nil {
+		memory = *c.Memory
+	}
+	if c.Swap != nil {
+		swap = *c.Swap
+	}
+	for _, w := range MemoryLimits(memory, swap, b.Kernel.Unified, b.SwapLimit) {
+		b.group(w[0], w[1])
+	}
+	if c.CPULimit != nil && *c.CPULimit > 0 {
+		quota := strconv.Itoa(int(*c.CPULimit * period))
+		if b.Kernel.Unified {
+			b.group("cpu.max", quota+" "+strconv.Itoa(period))
+		} else {
+			b.group("cpu.cfs_period_us", strconv.Itoa(period))
+			b.group("cpu.cfs_quota_us", quota)
+		}
+	}
+	if c.CPUUnits != nil {
+		file := "cpu.shares"
+		if b.Kernel.Unified {
+			file = "cpu.weight"
+		}
+		b.group(file, strconv.Itoa(cgroup.Units(c.CPUUnits, b.Kernel.Unified)))
+	}
+	if len(b.CPUs) > 0 && !b.rawHas("lxc.cgroup.cpuset.cpus", "lxc.cgroup2.cpuset.cpus") {
+		b.group("cpuset.cpus", FormatCPUs(b.CPUs))
+	}
+}
+
+// MemoryLimits lists the files that limit memory and swap, given in MiB, with what to write to
+// them. The order is that for a group without limits.
+func MemoryLimits(memory, swap int, unified, swapLimit bool) [][2]string {
+	number := func(n int) string { return strconv.Itoa(n) }
+	bytes := memory * mebibyte
+	if unified {
+		// A little below the limit the kernel begins to press, before it has to kill.
+		return [][2]string{
+			{"memory.max", number(bytes)},
+			{"memory.high", number(bytes / 128 * 127)},
+			{"memory.swap.max", number(swap * mebibyte)},
+		}
+	}
+	files := [][2]string{{"memory.limit_in_bytes", number(bytes)}}
+	if swapLimit {
+		files = append(files, [2]string{"memory.memsw.limit_in_bytes", number(bytes + swap*mebibyte)})
+	}
+	return files
+}
+
+// FormatCPUs writes a set of processors as the kernel does: 0-3,6.
+func FormatCPUs(cpus []int) string {
+	cpus = slices.Compact(slices.Sorted(slices.Values(cpus)))
+	var parts []string
+	for i := 0; i < len(cpus); {
+		j := i
+		for j+1 < len(cpus) && cpus[j+1] == cpus[j]+1 {
+			j++
+		}
+		part := strconv.Itoa(cpus[i])
+		if j > i {
+			part += "-" + strconv.Itoa(cpus[j])
+		}
+		parts, i = append(parts, part), j+1
+	}
+	return strings.Join(parts, ",")
+}
+
+// allowed are the devices that every container has: null, zero, full, tty, console, ptmx,
+// random, urandom and pseudo terminals. Nodes of any may be made, but not opened.
+func allowed() []string {
+	return []string{
+		"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm",
+		"c 1:8 rwm", "c 1:9 rwm", "c 136:* rwm", "c 10:229 rwm",
+	}
+}
+
+// devices says which devices may be opened, and hands nodes through. In a user namespace
+// no nodes can be made, so those that are there are those that were given.
+func (b *maker) devices() {
+	if !b.unprivileged() {
+		b.group("devices.deny", "a")
+		for _, rule := range allowed() {
+			b.group("devices.allow", rule)
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(b.Nodes)) {
+		node, d := b.Nodes[n], b.Config.Device[n]
+		number := node.Type() + " " + node.Number()
+		switch {
+		case is(d.DenyWrite) && b.unprivileged():
+			b.group("devices.deny", number+" w")
+		case is(d.DenyWrite):
+			b.group("devices.allow", number+" r")
+		case !b.unprivileged():
+			b.group("devices.allow", number+" rw")
+		}
+		// The hook makes the node there, as the container is to have it.
+		path := strings.TrimPrefix(node.Path, "/")
+		b.add("lxc.mount.entry", field(b.Dir+"/"+Passthrough+"/"+path)+" "+field(path)+" none bind,create=file 0 0")
+	}
+}
+
+// field writes a path as fstab(5) has it.
+func field(path string) string {
+	return strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(path)
+}
