@@ -5,7 +5,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -102,8 +104,8 @@ func ReadLog(path string, from int64) ([]LogLine, error) {
 func Faults(lines []LogLine) []string {
 	var all []string
 	for _, l := range lines {
-		if l.Fault() && !hollow(l.Message) && !has(all, l.Message) {
-			all = append(all, l.Message)
+		if text := causeLast(l.Message); l.Fault() && !hollow(text) && !slices.Contains(all, text) {
+			all = append(all, text)
 		}
 	}
 	return all
@@ -114,7 +116,8 @@ func hollow(message string) bool {
 	for _, start := range []string{
 		"The container failed to start", "To get more details, run the container in foreground mode",
 		"Additional information can be obtained by setting", "Failed to spawn container", "Received container state \"ABORTING\"",
-		"Failed to wait on daemonized",
+		"Failed to wait on daemonized", "Failed to receive the container state", "Failed to create lxc_container",
+		"An error occurred in another process", "lxc_spawn failed",
 	} {
 		if strings.HasPrefix(message, start) {
 			return true
@@ -123,11 +126,17 @@ func hollow(message string) bool {
 	return strings.HasPrefix(message, "Failed to initialize container \"")
 }
 
-func has(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
+// causeLast turns "No such file or directory - Failed to open x", as LXC has it, around.
+func causeLast(message string) string {
+	cause, what, ok := strings.Cut(message, " - ")
+	if !ok {
+		return message
+	}
+	const last = syscall.Errno(133) // EHWPOISON
+	for e := syscall.Errno(1); e <= last; e++ {
+		if strings.EqualFold(cause, e.Error()) {
+			return what + ": " + e.Error()
 		}
 	}
-	return false
+	return message
 }

@@ -42,6 +42,22 @@ func TestParseLogLine(t *testing.T) {
 	}
 }
 
+func TestFaults(t *testing.T) {
+	lines := []lxc.LogLine{
+		{Level: "INFO", Message: "all is well"},
+		{Level: "ERROR", Message: `No such file or directory - Failed to open "/a - b"`},
+		{Level: "WARN", Message: "beware"},
+		{Level: "ERROR", Message: "Some - thing"},
+		{Level: "ERROR", Message: `No such file or directory - Failed to open "/a - b"`},
+		{Level: "ERROR", Message: "Failed to spawn container \"100\""},
+		{Level: "ERROR", Message: "Connection reset by peer - Failed to receive the container state"},
+		{Level: "ERROR", Message: "The container failed to start"},
+	}
+	if diff := cmp.Diff([]string{`Failed to open "/a - b": no such file or directory`, "Some - thing"}, lxc.Faults(lines)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func FuzzParseLogLine(f *testing.F) {
 	f.Add("lxc-start 100 20231123072519.123 ERROR    conf - ../src/lxc/conf.c:run_buffer:321 - Script exited with status 1")
 	f.Fuzz(func(t *testing.T, line string) {

@@ -44,7 +44,7 @@ func (e *StartError) Error() string {
 	if failed, ok := errors.AsType[*run.Error](e.Err); !ok || failed.ExitCode < 0 || len(e.Faults) == 0 {
 		return fmt.Sprintf("start of container %s: %v", e.Name, e.Err)
 	}
-	return fmt.Sprintf("start of container %s: %s", e.Name, strings.Join(e.Faults[:min(3, len(e.Faults))], "; "))
+	return fmt.Sprintf("start of container %s: %s", e.Name, strings.Join(e.Faults[:min(2, len(e.Faults))], "; "))
 }
 
 // Unwrap returns how lxc-start ended.
@@ -79,17 +79,16 @@ func (s Start) Command() run.Cmd {
 // it. Where it does not come up before ctx ends, what has come up is ended.
 func (s Start) Run(ctx context.Context, r run.Runner) error {
 	// lxc-start itself says nothing of one that runs, and takes it for success.
-	if active, err := Active("/proc", s.Path); err != nil || active[s.Name] {
-		return errors.Join(err, &StartError{Name: s.Name, Log: s.Log, Err: ErrRunning})
+	active, err := Active("/proc", s.Path)
+	if err == nil && active[s.Name] {
+		err = ErrRunning
+	}
+	if err != nil {
+		return &StartError{Name: s.Name, Log: s.Log, Err: err}
 	}
 	// The hooks of the last time may not be over yet.
-	if pid, ok := monitor(s.pidFile(), s.Path, s.Name); ok {
-		clearing, stop := context.WithTimeoutCause(ctx, dying, ErrRunning)
-		err := ended(clearing, pid)
-		stop()
-		if err != nil {
-			return &StartError{Name: s.Name, Log: s.Log, Err: err}
-		}
+	if err := s.settle(ctx); err != nil {
+		return &StartError{Name: s.Name, Log: s.Log, Err: err}
 	}
 	if err := RemoveGroups("/proc", s.Name); err != nil {
 		return &StartError{Name: s.Name, Log: s.Log, Err: fmt.Errorf("something of it is left: %w", err)}
@@ -98,12 +97,14 @@ func (s Start) Run(ctx context.Context, r run.Runner) error {
 	if st, err := os.Stat(s.Log); err == nil {
 		from = st.Size()
 	}
-	err := r.Run(ctx, s.Command())
+	err = r.Run(ctx, s.Command())
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		err = errors.Join(context.Cause(ctx), s.abandon())
+	} else if late := s.settle(ctx); late != nil {
+		err = errors.Join(err, late, s.abandon())
 	}
 	// What cannot be removed now is told by the next start.
 	_ = RemoveGroups("/proc", s.Name)
@@ -111,8 +112,23 @@ func (s Start) Run(ctx context.Context, r run.Runner) error {
 	return &StartError{Name: s.Name, Faults: Faults(lines), Log: s.Log, Err: err}
 }
 
-// dying is how long a monitor has to clear up after its container was killed.
-const dying = 5 * time.Second
+const (
+	// clearing is how long the hooks of a container that has ended may take.
+	clearing = 30 * time.Second
+	// dying is how long a monitor has to clear up after container and hooks were killed.
+	dying = 5 * time.Second
+)
+
+// settle waits for a monitor that clears up, with the hooks that it runs.
+func (s Start) settle(ctx context.Context) error {
+	pid, ok := monitor(s.pidFile(), s.Path, s.Name)
+	if !ok {
+		return nil
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, clearing, fmt.Errorf("LXC has not cleared up after %v: process %d", clearing, pid))
+	defer stop()
+	return ended(ctx, pid)
+}
 
 // abandon ends the monitor of a start that nobody waits for any more: its container first, so
 // that LXC clears up, then itself.

@@ -132,12 +132,16 @@ func TestStartAgain(t *testing.T) {
 		for word := range strings.FieldsSeq(string(children)) {
 			child, _ := strconv.Atoi(word)
 			_ = syscall.Kill(child, syscall.SIGKILL)
-			if err := run.Gone(t.Context(), child, 5*time.Millisecond); err != nil {
-				t.Fatal(err)
-			}
 		}
-		if err := run.Gone(t.Context(), pid, 5*time.Millisecond); err != nil {
+		if err := lxc.Gone(t.Context(), lxcpath, s.Name); err != nil {
 			t.Fatal(err)
+		}
+		for range 500 { // nobody may wait for the init, yet it has left its group
+			procs, _ := os.ReadFile("/proc/" + strings.Fields(string(children))[0] + "/cmdline")
+			if len(procs) == 0 {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
 	if err := lxc.RemoveGroups("/proc", s.Name); err != nil {
