@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,35 +197,9 @@ func (m IDMap) apply(mount *os.File, ids IDs) error {
 }
 
 // userNamespace returns a user namespace with the given maps. The kernel takes them from
-// nothing else, and makes one only with a process in it: a copy of ours, which is stopped
-// before it runs and ended when its namespace is open.
+// nothing else.
 func userNamespace(users, groups []IDRange) (*os.File, error) {
-	// Who traces is a thread, not a process.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	p, err := os.StartProcess("/proc/self/exe", []string{"idmap"}, &os.ProcAttr{
-		Sys: &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWUSER,
-			UidMappings: sysMap(users),
-			GidMappings: sysMap(groups),
-			Ptrace:      true,
-			Pdeathsig:   syscall.SIGKILL,
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("user namespace: %w", err)
-	}
-	ns, err := os.Open("/proc/" + strconv.Itoa(p.Pid) + "/ns/user")
-	if killed := p.Kill(); err == nil {
-		err = killed
-	}
-	if _, waited := p.Wait(); err == nil {
-		err = waited
-	}
-	if err != nil && ns != nil {
-		ns.Close()
-	}
-	return ns, err
+	return namespace("user", syscall.CLONE_NEWUSER, users, groups)
 }
 
 func sysMap(ranges []IDRange) []syscall.SysProcIDMap {

@@ -127,7 +127,7 @@ func TestIDMap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := Point{Name: "mp0", Kind: Bind, Source: src, Target: "/mnt", IDMap: m}
+			p := Point{Name: "mp0", Kind: Bind, Source: src, Target: "/mnt", IDMap: m, Options: Options{NoDev: true}}
 			if _, err := (Host{}).Add(t.Context(), c, p); err != nil {
 				t.Fatal(err)
 			}

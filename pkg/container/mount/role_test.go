@@ -47,6 +47,8 @@ func act(verb, arg string) (string, error) {
 		return "done", os.WriteFile(arg, []byte("written"), 0o644)
 	case "umount":
 		return "done", unix.Unmount(arg, 0)
+	case "remount":
+		return "done", unix.Mount("", arg, "", unix.MS_REMOUNT|unix.MS_BIND, "")
 	case "owner":
 		var st unix.Stat_t
 		err := unix.Lstat(arg, &st)

@@ -61,6 +61,11 @@ func (h Host) add(ctx context.Context, c Container, p Point) (string, error) {
 	if err := t.source.unchanged(); err != nil {
 		return "", fmt.Errorf("detected mount path change at: %s: %w", p.Source, err)
 	}
+	if len(c.IDs) > 0 && p.attributes() != 0 {
+		if t.mount, err = locked(t.mount); err != nil {
+			return "", err
+		}
+	}
 	unpin := func() error { return nil }
 	if c.Monitor != 0 {
 		if unpin, err = h.pin(c, t); err != nil {

@@ -38,6 +38,11 @@ func TestAdd(t *testing.T) {
 			if got := a.do("write /srv/in/side/hello"); !strings.Contains(got, "read-only") {
 				t.Errorf("writing: %s", got)
 			}
+			if c.ids != nil {
+				if got := a.do("remount /srv/in/side"); !strings.Contains(got, "not permitted") {
+					t.Errorf("the container takes read-only back: %s", got)
+				}
+			}
 			if got := a.do("owner /srv/in"); got != "0:0 755" {
 				t.Errorf("folder on the way: %s", got)
 			}

@@ -326,6 +326,35 @@ func TestPlanMounts(t *testing.T) {
 	}
 }
 
+// On most hosts mounts show up in all namespaces. What is mounted in a container must not.
+func TestPropagation(t *testing.T) {
+	for name, h := range hosts() {
+		t.Run(name, func(t *testing.T) {
+			dir := workshop(t)
+			if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+				t.Fatal(err)
+			}
+			root, src := mkdir(t, dir, "root"), mkdir(t, dir, "src")
+			mkdir(t, src, "inside")
+			s, err := h.Mount(t.Context(), root, nil, []Point{{Kind: Bind, Source: src, Target: "/mnt"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Release()
+			if err := unix.Mount("none", root+"/mnt/inside", "tmpfs", 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			want := []string{root + "/mnt", root + "/mnt/inside"}
+			if diff := cmp.Diff(want, mountPoints(read(t, "/proc/self/mountinfo"), dir)[1:]); diff != "" {
+				t.Error(diff)
+			}
+			if err := h.UnmountTree(t.Context(), root); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // A view is in no tree, but programs see it when they get its descriptor.
 func TestOpen(t *testing.T) {
 	dir := workshop(t)
