@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"unicode"
 
@@ -13,23 +12,22 @@ import (
 
 // A Template is a template that a server offers.
 type Template struct {
-	Package      string `pve:"package" doc:"Name of the template without its version."`
-	Version      string `pve:"version"`
-	Type         string `pve:"type" doc:"What it is for: lxc, or openvz for older ones."`
-	OS           string `pve:"os"`
-	Section      string `pve:"section"`
-	Headline     string `pve:"headline"`
-	Description  string `pve:"description"`
-	Maintainer   string `pve:"maintainer"`
-	Architecture string `pve:"architecture"`
-	Certified    string `pve:"certified"`
-	Infopage     string `pve:"infopage" doc:"Address of a page about it."`
-	ManageURL    string `pve:"manageurl" doc:"Address of the pages that it serves."`
-	Location     string `pve:"location" doc:"Address that it is loaded from."`
-	MD5          string `pve:"md5sum"`
-	SHA512       string `pve:"sha512sum"`
-	Source       string `pve:"source" doc:"Address that the list of the server is at."`
-	Template     string `pve:"template" doc:"Name of the file."`
+	Package      string // its name without the version
+	Version      string
+	Type         string // lxc, or openvz for older ones
+	OS           string
+	Section      string
+	Headline     string
+	Description  string
+	Maintainer   string
+	Architecture string
+	Certified    string
+	Infopage     string // address of a page about it
+	ManageURL    string // address of the pages that it serves
+	Location     string // address that it is loaded from
+	MD5, SHA512  string
+	Source       string // address that the list is at
+	Template     string // name of the file
 }
 
 // Sum is the checksum of the file; none where the list has none.
@@ -48,19 +46,6 @@ const news = "pve-web-news"
 
 // maxTemplates is more than any server offers.
 const maxTemplates = 20000
-
-// What the values of a list may look like. They become parts of paths and addresses.
-var (
-	wordValue    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,127}$`)
-	versionValue = regexp.MustCompile(`^\d[a-zA-Z0-9.+:~-]{0,127}$`)
-	templateName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.+_~-]*\.(?i:tar|tar\.(gz|xz|zst|bz2))$`)
-	relativeURL  = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.+_~-]*(/[a-zA-Z0-9][a-zA-Z0-9.+_~-]*)*$`)
-	scheme       = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*:`)
-	pageValue    = regexp.MustCompile(`^https?://[^\s"'<>\\]+$`)
-)
-
-// maxName leaves room for the name that a file has while it is loaded.
-const maxName = 240
 
 // ParseList reads the list of a server. base is where the templates are whose paragraph has
 // no address. Paragraphs that cannot be used are left out; err tells what is wrong with them.
@@ -185,24 +170,24 @@ func (p *paragraph) template(base string) (t Template, ok bool, err error) {
 func (t Template) check() error {
 	for _, v := range []struct {
 		name, value string
-		pattern     *regexp.Regexp
+		is          func(string) bool
 		optional    bool
 	}{
-		{"package", t.Package, wordValue, false},
-		{"version", t.Version, versionValue, false},
-		{"type", t.Type, wordValue, false},
-		{"os", t.OS, wordValue, false},
-		{"section", t.Section, wordValue, false},
-		{"architecture", t.Architecture, wordValue, true},
-		{"infopage", t.Infopage, pageValue, false},
-		{"manageurl", t.ManageURL, pageValue, true},
+		{"package", t.Package, isWord, false},
+		{"version", t.Version, isVersion, false},
+		{"type", t.Type, isWord, false},
+		{"os", t.OS, isWord, false},
+		{"section", t.Section, isWord, false},
+		{"architecture", t.Architecture, isWord, true},
+		{"infopage", t.Infopage, isPage, false},
+		{"manageurl", t.ManageURL, isPage, true},
 	} {
 		switch {
 		case v.value == "" && v.optional:
 		case v.value == "":
 			return fmt.Errorf("there is no %s", v.name)
-		case !v.pattern.MatchString(v.value):
-			return fmt.Errorf("%s = '%s'", v.name, v.value)
+		case !v.is(v.value):
+			return fmt.Errorf("%s = '%s'", v.name, short(v.value))
 		}
 	}
 	if t.Type != "lxc" && t.Type != "openvz" {
@@ -218,6 +203,15 @@ func (t Template) check() error {
 	return nil
 }
 
+// short cuts what could be as long as the list.
+func short(text string) string {
+	const most = 100
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
 // locate sets where the template is loaded from, and its name.
 func (t *Template) locate() error {
 	switch {
@@ -229,23 +223,23 @@ func (t *Template) locate() error {
 		name := strings.TrimPrefix(t.Package, t.OS+"-")
 		t.Template = t.OS + "-" + name + "_" + t.Version + "_" + arch + ".tar.gz"
 		t.Location = t.Source + "/" + t.Section + "/" + t.Template
-	case scheme.MatchString(t.Location):
+	case hasScheme(t.Location):
 		if err := fetch.Check(t.Location); err != nil {
-			return fmt.Errorf("location: %w", err)
+			return fmt.Errorf("location = '%s': only http and https are taken", short(t.Location))
 		}
 		u, err := url.Parse(t.Location)
 		if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.RawPath != "" {
-			return fmt.Errorf("location = '%s'", t.Location)
+			return fmt.Errorf("location = '%s'", short(t.Location))
 		}
 		t.Template = u.Path[strings.LastIndex(u.Path, "/")+1:]
-	case !relativeURL.MatchString(t.Location):
-		return fmt.Errorf("location = '%s'", t.Location)
+	case !isRelative(t.Location):
+		return fmt.Errorf("location = '%s'", short(t.Location))
 	default:
 		t.Template = t.Location[strings.LastIndex(t.Location, "/")+1:]
 		t.Location = t.Source + "/" + t.Location
 	}
-	if !templateName.MatchString(t.Template) || len(t.Template) > maxName {
-		return fmt.Errorf("'%s' is no name of a template", t.Template)
+	if !isTemplate(t.Template) {
+		return fmt.Errorf("'%s' is no name of a template", short(t.Template))
 	}
 	return nil
 }

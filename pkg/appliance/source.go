@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/file"
@@ -58,9 +57,6 @@ func (s *Service) Sources() ([]Source, error) {
 	return list, nil
 }
 
-// hostName is what names a list: part of a path.
-var hostName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,252}$`)
-
 // ParseSources reads a list of sources: a line each, with the address of the list without
 // .gz behind it and, where other keys than the usual may sign it, the path of a keyring. What
 // follows a # at the beginning of a word is a comment.
@@ -108,7 +104,7 @@ func parseSource(words []string) (Source, error) {
 	}
 	one := Source{Host: strings.ToLower(u.Hostname()), URL: words[0]}
 	switch {
-	case !hostName.MatchString(one.Host):
+	case !isHost(one.Host):
 		return one, fmt.Errorf("'%s' is no host", one.Host)
 	case u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || path.Base(u.Path) == "/" || path.Base(u.Path) == "." || strings.HasSuffix(u.Path, "/"):
 		return one, fmt.Errorf("%s names no file", u.Redacted())

@@ -27,7 +27,7 @@ func (s Checksum) Check() error {
 		return err
 	}
 	if sum, err := hex.DecodeString(s.Hex); err != nil || len(sum) != h.Size() {
-		return fmt.Errorf("%q is no checksum of %s", s.Hex, s.Algorithm)
+		return fmt.Errorf("%.140q is no checksum of %s", s.Hex, s.Algorithm)
 	}
 	return nil
 }

@@ -52,14 +52,8 @@ type listRequest struct {
 	Node id.Node `pve:"node"`
 }
 
-// list tells all that is known of the templates. Nothing of that is declared, as upstream
-// declares nothing.
-func (s *Service) list(ctx context.Context, _ listRequest) ([]appliance.Template, error) {
-	all, err := s.Appliances.Available(ctx)
-	if all == nil {
-		all = []appliance.Template{}
-	}
-	return all, err
+func (s *Service) list(ctx context.Context, _ listRequest) ([]offered, error) {
+	return s.available(ctx, availableRequest{})
 }
 
 type downloadRequest struct {
@@ -92,12 +86,58 @@ type availableRequest struct {
 	Section *string `pve:"section" enum:"system|mail|turnkeylinux" doc:"Only templates of this section."`
 }
 
-func (s *Service) available(ctx context.Context, req availableRequest) ([]appliance.Template, error) {
+// An offered template is one that can be downloaded, with the fields that its list has.
+type offered struct {
+	Architecture *string `pve:"architecture"`
+	Certified    *string `pve:"certified"`
+	Description  *string `pve:"description"`
+	Headline     *string `pve:"headline"`
+	Infopage     string  `pve:"infopage"`
+	Location     string  `pve:"location"`
+	Maintainer   *string `pve:"maintainer"`
+	ManageURL    *string `pve:"manageurl"`
+	MD5          *string `pve:"md5sum"`
+	OS           string  `pve:"os"`
+	Package      string  `pve:"package"`
+	Section      string  `pve:"section"`
+	SHA512       *string `pve:"sha512sum"`
+	Source       string  `pve:"source"`
+	Template     string  `pve:"template"`
+	Type         string  `pve:"type"`
+	Version      string  `pve:"version"`
+}
+
+func describe(t appliance.Template) offered {
+	one := offered{
+		Infopage: t.Infopage, Location: t.Location, OS: t.OS, Package: t.Package, Section: t.Section, Source: t.Source,
+		Template: t.Template, Type: t.Type, Version: t.Version,
+	}
+	for _, f := range []struct {
+		to   **string
+		text string
+	}{
+		{&one.Architecture, t.Architecture},
+		{&one.Certified, t.Certified},
+		{&one.Description, t.Description},
+		{&one.Headline, t.Headline},
+		{&one.Maintainer, t.Maintainer},
+		{&one.ManageURL, t.ManageURL},
+		{&one.MD5, t.MD5},
+		{&one.SHA512, t.SHA512},
+	} {
+		if f.text != "" {
+			*f.to = &f.text
+		}
+	}
+	return one
+}
+
+func (s *Service) available(ctx context.Context, req availableRequest) ([]offered, error) {
 	all, err := s.Appliances.Available(ctx)
-	found := []appliance.Template{}
+	found := []offered{}
 	for _, t := range all {
 		if req.Section == nil || t.Section == *req.Section {
-			found = append(found, t)
+			found = append(found, describe(t))
 		}
 	}
 	return found, err
