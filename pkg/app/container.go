@@ -2,11 +2,14 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"path/filepath"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
+	"github.com/virtsmith/virtsmith/pkg/container/destroy"
+	"github.com/virtsmith/virtsmith/pkg/container/edit"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/lxc"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	lxcfiles "github.com/virtsmith/virtsmith/pkg/lxc"
@@ -27,7 +30,11 @@ func (a *App) containers(runner run.Runner) *ct.Host {
 
 // containerMethods joins what the methods of containers work on.
 func (a *App) containerMethods() *lxc.Service {
-	return &lxc.Service{CTs: a.CTs, Groups: groups}
+	return &lxc.Service{
+		CTs: a.CTs, Groups: groups,
+		Edit:      &edit.Service{Host: a.CTs, Random: rand.Reader},
+		Destroyer: &destroy.Service{Host: a.CTs},
+	}
 }
 
 // groups looks at the control groups of the machine.

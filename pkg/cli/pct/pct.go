@@ -32,6 +32,7 @@ func Tool() cli.Tool {
 		Commands: cli.Commands{
 			"config":       {Class: configClass, Method: "GET /nodes/{node}/lxc/{vmid}/config", Args: []string{"vmid"}, Fixed: here(), Print: printConfig},
 			"delsnapshot":  {Class: snapshotClass, Method: "DELETE /nodes/{node}/lxc/{vmid}/snapshot/{snapname}", Args: []string{"vmid", "snapname"}, Fixed: here()},
+			"destroy":      {Class: guestClass, Method: "DELETE /nodes/{node}/lxc/{vmid}", Args: []string{"vmid"}, Fixed: here()},
 			"list":         {Class: guestClass, Method: "GET /nodes/{node}/lxc", Fixed: here(), Print: printList},
 			"listsnapshot": {Class: snapshotClass, Method: "GET /nodes/{node}/lxc/{vmid}/snapshot", Args: []string{"vmid"}, Fixed: here(), Print: guests.Snapshots},
 			"pending":      {Class: guestClass, Method: "GET /nodes/{node}/lxc/{vmid}/pending", Args: []string{"vmid"}, Fixed: here(), Print: guests.Pending},
@@ -39,6 +40,7 @@ func Tool() cli.Tool {
 			"push":         {Method: "pct:push", Args: []string{"vmid", "file", "destination"}},
 			"rollback":     {Class: snapshotClass, Method: "POST /nodes/{node}/lxc/{vmid}/snapshot/{snapname}/rollback", Args: []string{"vmid", "snapname"}, Fixed: here()},
 			"snapshot":     {Class: snapshotClass, Method: "POST /nodes/{node}/lxc/{vmid}/snapshot", Args: []string{"vmid", "snapname"}, Fixed: here()},
+			"set":          {Class: configClass, Method: "PUT /nodes/{node}/lxc/{vmid}/config", Args: []string{"vmid"}, Fixed: here()},
 			"status":       {Method: "pct:status", Args: []string{"vmid"}, Print: guests.Status},
 			"unlock":       {Method: "pct:unlock", Args: []string{"vmid"}},
 		},

@@ -9,12 +9,16 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
+	"github.com/virtsmith/virtsmith/pkg/container/destroy"
+	"github.com/virtsmith/virtsmith/pkg/container/edit"
 	"github.com/virtsmith/virtsmith/pkg/id"
 )
 
 // A Service serves the containers of a node.
 type Service struct {
-	CTs *ct.Host
+	CTs       *ct.Host
+	Edit      *edit.Service
+	Destroyer *destroy.Service
 	// Groups looks at the control groups of the machine.
 	Groups func() (*cgroup.Tree, error)
 	// StartCT starts a container, in this process.
@@ -25,11 +29,14 @@ type Service struct {
 func (s *Service) Methods() []api.Method {
 	return slices.Concat(
 		s.configMethods(),
+		s.destroyMethods(),
+		s.featureMethods(),
 		s.listMethods(),
 		s.snapshotListMethods(),
 		s.snapshotMethods(),
 		s.transferMethods(),
 		s.unlockMethods(),
+		s.updateMethods(),
 	)
 }
 
