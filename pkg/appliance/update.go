@@ -56,7 +56,7 @@ func (s *Service) Update(ctx context.Context) error {
 		}
 		if err != nil {
 			failed = true
-			log.say(err.Error())
+			log.say(one.Host + ": " + err.Error())
 			fmt.Fprintf(api.StreamsOf(ctx).Err, "%s: %v\n", one.Host, err)
 		}
 	}
