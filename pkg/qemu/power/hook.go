@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/virtsmith/virtsmith/pkg/guest/hook"
 	"github.com/virtsmith/virtsmith/pkg/id"
-	"github.com/virtsmith/virtsmith/pkg/qemu/hook"
 )
 
 // preStart runs the hook script before anything is made; it may forbid the start.

@@ -12,9 +12,9 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/file"
+	"github.com/virtsmith/virtsmith/pkg/guest/hook"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
-	"github.com/virtsmith/virtsmith/pkg/qemu/hook"
 )
 
 // A record notes what a VM that runs, or is about to, has of the node. Each thing

@@ -12,11 +12,11 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/config"
+	"github.com/virtsmith/virtsmith/pkg/guest/hook"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/guestagent"
-	"github.com/virtsmith/virtsmith/pkg/qemu/hook"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
 	"github.com/virtsmith/virtsmith/pkg/qmp"
 )

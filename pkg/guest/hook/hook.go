@@ -1,5 +1,5 @@
-// Package hook runs the script that a VM's hookscript option names, when the VM starts
-// and stops. The script learns the number of the VM and the phase from its arguments.
+// Package hook runs the script that a guest's hookscript option names, when the guest starts
+// and stops. The script learns the number of the guest and the phase from its arguments.
 package hook
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/run"
 )
 
-// A Phase is a moment in the life of a VM.
+// A Phase is a moment in the life of a guest.
 type Phase string
 
-// The phases. Only the first can keep the VM from what it is about to do.
+// The phases. Only the first can keep the guest from what it is about to do.
 const (
 	PreStart  Phase = "pre-start"  // nothing runs yet
 	PostStart Phase = "post-start" // the guest runs
@@ -46,14 +46,14 @@ func (s Script) Check() error {
 }
 
 // Run runs the script for a phase, what it writes going to the streams of ctx. A script
-// that fails keeps a VM from starting; in the other phases, where it is too late for
+// that fails keeps a guest from starting; in the other phases, where it is too late for
 // that, it is a warning.
-func Run(ctx context.Context, r run.Runner, s Script, vm id.VM, phase Phase) error {
-	err := s.run(ctx, r, vm, phase)
+func Run(ctx context.Context, r run.Runner, s Script, guest id.VM, phase Phase) error {
+	err := s.run(ctx, r, guest, phase)
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("hookscript error for %d on %s: %w", vm, phase, err)
+	err = fmt.Errorf("hookscript error for %d on %s: %w", guest, phase, err)
 	if phase == PreStart || ctx.Err() != nil {
 		return err
 	}
@@ -61,11 +61,11 @@ func Run(ctx context.Context, r run.Runner, s Script, vm id.VM, phase Phase) err
 	return nil
 }
 
-func (s Script) run(ctx context.Context, r run.Runner, vm id.VM, phase Phase) error {
+func (s Script) run(ctx context.Context, r run.Runner, guest id.VM, phase Phase) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	cmd := run.Command(s.Path, vm.String(), string(phase))
+	cmd := run.Command(s.Path, guest.String(), string(phase))
 	if p := plan.From(ctx); p != nil {
 		p.Stepf("%s", cmd)
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/guest/hook"
 	"github.com/virtsmith/virtsmith/pkg/plan"
-	"github.com/virtsmith/virtsmith/pkg/qemu/hook"
 	"github.com/virtsmith/virtsmith/pkg/run"
 )
 
