@@ -90,7 +90,7 @@ func (s Start) Run(ctx context.Context, r run.Runner) error {
 	if err := s.settle(ctx); err != nil {
 		return &StartError{Name: s.Name, Log: s.Log, Err: err}
 	}
-	if err := RemoveGroups("/proc", s.Name); err != nil {
+	if err := s.removeGroups(ctx); err != nil {
 		return &StartError{Name: s.Name, Log: s.Log, Err: fmt.Errorf("something of it is left: %w", err)}
 	}
 	from := int64(0)
@@ -107,7 +107,7 @@ func (s Start) Run(ctx context.Context, r run.Runner) error {
 		err = errors.Join(err, late, s.abandon())
 	}
 	// What cannot be removed now is told by the next start.
-	_ = RemoveGroups("/proc", s.Name)
+	_ = s.removeGroups(ctx)
 	lines, _ := ReadLog(s.Log, from)
 	return &StartError{Name: s.Name, Faults: Faults(lines), Log: s.Log, Err: err}
 }
@@ -128,6 +128,17 @@ func (s Start) settle(ctx context.Context) error {
 	ctx, stop := context.WithTimeoutCause(ctx, clearing, fmt.Errorf("LXC has not cleared up after %v: process %d", clearing, pid))
 	defer stop()
 	return ended(ctx, pid)
+}
+
+// removeGroups gives a monitor that has cleared up the moment it takes to exit.
+func (s Start) removeGroups(ctx context.Context) error {
+	for deadline := time.Now().Add(dying); ; {
+		err := RemoveGroups("/proc", s.Name)
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // abandon ends the monitor of a start that nobody waits for any more: its container first, so

@@ -20,7 +20,7 @@ import (
 )
 
 // container makes one with more lines of configuration, and says how to start it.
-func container(t *testing.T, lxcpath string, id int, more string) lxc.Start {
+func container(t testing.TB, lxcpath string, id int, more string) lxc.Start {
 	t.Helper()
 	home := testct.Container(t, lxcpath, id, more)
 	return lxc.Start{Name: strconv.Itoa(id), Path: lxcpath, Log: filepath.Join(home, "log")}
@@ -38,6 +38,13 @@ func active(t *testing.T, lxcpath string) map[string]bool {
 func TestStart(t *testing.T) {
 	testct.Require(t)
 	lxcpath := filepath.Join(testct.Root(t), "var/lib/lxc")
+	// A file that programs we run would inherit, as a lock of the shell that runs us.
+	inherited := filepath.Join(lxcpath, "inherited")
+	fd, err := syscall.Open(inherited, syscall.O_CREAT|syscall.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
 	var starting sync.WaitGroup
 	ids := []int{testct.ID(t), testct.ID(t), testct.ID(t)}
 	for _, id := range ids { // at once
@@ -54,21 +61,27 @@ func TestStart(t *testing.T) {
 		if !active(t, lxcpath)[name] {
 			t.Errorf("%s does not run: %v", name, active(t, lxcpath))
 		}
-		raw, err := os.ReadFile(filepath.Join(lxcpath, name, "monitor.pid"))
-		if err != nil {
-			t.Fatal(err)
+		pid, ok := lxc.Monitor(lxcpath, name)
+		if !ok {
+			t.Fatal("no monitor")
 		}
-		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(raw)) + "/stat")
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, after, _ := strings.Cut(string(stat), ") ")
-		if f := strings.Fields(after); f[1] == strconv.Itoa(os.Getpid()) || f[3] != strings.TrimSpace(string(raw)) {
+		if f := strings.Fields(after); f[1] == strconv.Itoa(os.Getpid()) || f[3] != strconv.Itoa(pid) {
 			t.Errorf("parent %s, session %s: not a daemon of its own", f[1], f[3])
+		}
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		for _, file := range append(files, fmt.Sprintf("/proc/%d/cwd", pid)) {
+			if at, _ := os.Readlink(file); at == inherited || strings.HasSuffix(file, "cwd") && at != "/" {
+				t.Errorf("%s is %s", file, at)
+			}
 		}
 	}
 	// A second start of the same says so.
-	err := lxc.Start{Name: strconv.Itoa(ids[0]), Path: lxcpath, Log: filepath.Join(lxcpath, "again")}.Run(t.Context(), run.Host{})
+	err = lxc.Start{Name: strconv.Itoa(ids[0]), Path: lxcpath, Log: filepath.Join(lxcpath, "again")}.Run(t.Context(), run.Host{})
 	if !errors.Is(err, lxc.ErrRunning) {
 		t.Error(err)
 	}
@@ -191,6 +204,41 @@ func TestActiveLong(t *testing.T) {
 			}
 		})
 	}
+}
+
+// BenchmarkStart is our start of a container beside a bare lxc-start of the same one.
+func BenchmarkStart(b *testing.B) {
+	testct.Require(b)
+	lxcpath := filepath.Join(testct.Root(b), "var/lib/lxc")
+	id := testct.ID(b)
+	s := container(b, lxcpath, id, "lxc.net.0.type = empty\n")
+	stop := func() {
+		if out, err := exec.Command("lxc-stop", "-k", "-n", s.Name, "-P", lxcpath).CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+		if err := lxc.Gone(b.Context(), lxcpath, s.Name); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var ours, bare time.Duration
+	n := 0
+	for b.Loop() {
+		begun := time.Now()
+		if err := s.Run(b.Context(), run.Host{}); err != nil {
+			b.Fatal(err)
+		}
+		ours += time.Since(begun)
+		stop()
+		begun = time.Now()
+		if out, err := exec.Command("lxc-start", s.Command().Args...).CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+		bare += time.Since(begun)
+		stop()
+		n++
+	}
+	b.ReportMetric(float64(ours.Microseconds())/1000/float64(n), "ms/start")
+	b.ReportMetric(float64(bare.Microseconds())/1000/float64(n), "ms/bare")
 }
 
 func TestFind(t *testing.T) {

@@ -33,14 +33,21 @@ func Ends(t testing.TB, folder string) {
 // Left tells what containers from below the folder have left on this machine: processes,
 // mounts, loop devices; and control groups and network devices of the guest ids given. Nothing
 // is left of one that has ended and been cleared up after. The kernel takes the network of a
-// container down a moment after its last process: that is waited for.
+// container down a moment after its last process, and a monitor takes a moment to exit: that
+// is waited for while no container runs.
 func Left(folder string, ids ...int) []string {
 	left := leftNow(folder, ids)
-	for deadline := time.Now().Add(patience); len(left) > 0 && len(monitors(folder)) == 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); len(left) > 0 && !anyRuns(folder) && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond)
 		left = leftNow(folder, ids)
 	}
 	return left
+}
+
+// anyRuns looks for the sockets on which the monitors of containers that run take commands.
+func anyRuns(folder string) bool {
+	raw, err := os.ReadFile("/proc/net/unix")
+	return err != nil || strings.Contains(string(raw), "@"+folder+"/")
 }
 
 func leftNow(folder string, ids []int) []string {
