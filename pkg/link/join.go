@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"strconv"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -31,6 +33,24 @@ type Join struct {
 
 // Range is a range of VLANs, ends included.
 type Range struct{ First, Last int }
+
+// ParseTrunks reads VLANs as configurations have them: "5;10-12".
+func ParseTrunks(text string) ([]Range, error) {
+	var ranges []Range
+	for part := range strings.SplitSeq(text, ";") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		low, err := strconv.Atoi(first)
+		high, err2 := strconv.Atoi(last)
+		if err := errors.Join(err, err2); err != nil {
+			return nil, fmt.Errorf("trunks: %w", err)
+		}
+		ranges = append(ranges, Range{First: low, Last: high})
+	}
+	return ranges, nil
+}
 
 // Joined gives the names of what Join made between a device and its bridge.
 type Joined struct {

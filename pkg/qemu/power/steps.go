@@ -2,12 +2,9 @@ package power
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
@@ -136,19 +133,9 @@ func JoinOf(t cmdline.Tap) (link.Join, error) {
 	if t.Net.Trunks == nil {
 		return j, nil
 	}
-	for part := range strings.SplitSeq(*t.Net.Trunks, ";") {
-		first, last, isRange := strings.Cut(part, "-")
-		if !isRange {
-			last = first
-		}
-		low, err := strconv.Atoi(first)
-		high, err2 := strconv.Atoi(last)
-		if err := errors.Join(err, err2); err != nil {
-			return j, fmt.Errorf("trunks: %w", err)
-		}
-		j.Trunks = append(j.Trunks, link.Range{First: low, Last: high})
-	}
-	return j, nil
+	var err error
+	j.Trunks, err = link.ParseTrunks(*t.Net.Trunks)
+	return j, err
 }
 
 // program makes sure that what the command line calls is there.
