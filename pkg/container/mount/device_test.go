@@ -87,3 +87,48 @@ func TestParseMode(t *testing.T) {
 		}
 	}
 }
+
+func TestAddNode(t *testing.T) {
+	dir := workshop(t)
+	home := mkdir(t, dir, "home")
+	ids := unprivileged()
+	chown(t, 100000, 100000, home)
+	a := start(t, "container", home, ids)
+	c := Container{Init: a.pid, IDs: ids}
+	n, err := LookNode("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err = n.Given(ids, 0, 0, 0o660); err != nil {
+		t.Fatal(err)
+	}
+	n.Path = "/dev/in/null"
+	if err := (Host{}).AddNode(t.Context(), c, n); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.do("write /dev/in/null"); got != "done" {
+		t.Error(got)
+	}
+	if got := a.do("owner /dev/in/null"); got != "0:0 660" {
+		t.Error(got)
+	}
+	if got := a.do("cat /dev/in/null"); got != "" {
+		t.Errorf("read %q", got)
+	}
+	if err := (Host{}).RemoveNode(t.Context(), c, n); err != nil {
+		t.Error(err)
+	}
+	if got := a.do("cat /dev/in/null"); !strings.Contains(got, "no such file") {
+		t.Error(got)
+	}
+	if err := (Host{}).RemoveNode(t.Context(), c, n); err == nil {
+		t.Error("removed twice")
+	}
+	if err := os.Symlink("/etc/passwd", home+"/dev/link"); err != nil {
+		t.Fatal(err)
+	}
+	n.Path = "/dev/link"
+	if err := (Host{}).AddNode(t.Context(), c, n); err == nil || !strings.Contains(err.Error(), "a folder or a link is in the way") {
+		t.Errorf("onto a link: %v", err)
+	}
+}

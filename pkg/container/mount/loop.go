@@ -20,10 +20,8 @@ const loopMajor = 7
 // it open or mounted, however we end.
 func (h Host) attach(ctx context.Context, image *os.File, path string, readOnly bool) (*os.File, error) {
 	if !readOnly {
-		if dev, err := h.attached(image); err != nil {
+		if err := h.alone(ctx, image, path); err != nil {
 			return nil, err
-		} else if dev != "" {
-			return nil, fmt.Errorf("%s is in use as %s already", path, dev)
 		}
 	}
 	control, err := os.OpenFile(filepath.Join(h.dev(), "loop-control"), os.O_RDWR, 0)
@@ -104,6 +102,28 @@ func configureLoop(dev, image *os.File, path string, readOnly bool) error {
 	}
 	return err
 }
+
+// alone refuses an image that is written through another loop device: two file systems that
+// know nothing of each other would destroy it. A device that was just unmounted may be held
+// for a moment by programs that look at each new one.
+func (h Host) alone(ctx context.Context, image *os.File, path string) error {
+	return h.patiently(ctx, func() error {
+		dev, err := h.attached(image)
+		if err == nil && dev != "" {
+			err = fmt.Errorf("%s is in use as %s already%w", path, dev, silent{unix.EBUSY})
+		}
+		return err
+	})
+}
+
+// silent is an error that others are told by, but that adds no words.
+type silent struct{ error }
+
+// Error says nothing.
+func (silent) Error() string { return "" }
+
+// Unwrap returns the error.
+func (s silent) Unwrap() error { return s.error }
 
 // attached returns the loop device that an image is already written through, "" for none.
 func (h Host) attached(image *os.File) (string, error) {

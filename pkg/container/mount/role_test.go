@@ -2,6 +2,7 @@ package mount
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,10 @@ func act(verb, arg string) (string, error) {
 		return "done", os.WriteFile(arg, []byte("written"), 0o644)
 	case "umount":
 		return "done", unix.Unmount(arg, 0)
+	case "mount":
+		image, root, _ := strings.Cut(arg, " ")
+		_, err := Host{}.Mount(context.Background(), root, nil, []Point{{Source: image, Target: "/"}})
+		return "done", err
 	case "remount":
 		return "done", unix.Mount("", arg, "", unix.MS_REMOUNT|unix.MS_BIND, "")
 	case "owner":
@@ -75,10 +80,11 @@ func race(folder, link string, stop <-chan struct{}) {
 
 // actor is a process that stands for a container.
 type actor struct {
-	t   testing.TB
-	pid int
-	in  io.WriteCloser
-	out *bufio.Reader
+	t      testing.TB
+	pid    int
+	in     io.WriteCloser
+	out    *bufio.Reader
+	killed bool
 }
 
 // start starts a process in a mount namespace, and with a map in a user namespace, of its
@@ -110,7 +116,7 @@ func start(t testing.TB, role, home string, ids IDs) *actor {
 	a := &actor{t: t, pid: cmd.Process.Pid, in: in, out: bufio.NewReader(out)}
 	t.Cleanup(func() {
 		in.Close()
-		if err := cmd.Wait(); err != nil {
+		if err := cmd.Wait(); err != nil && !a.killed {
 			t.Error(err)
 		}
 	})

@@ -71,9 +71,7 @@ func TestAdd(t *testing.T) {
 			if err := h.Remove(t.Context(), running, volume); err != nil {
 				t.Error(err)
 			}
-			if left := loopsBelow(t, dir); len(left) > 0 {
-				t.Errorf("left attached: %q", left)
-			}
+			noLoops(t, dir)
 		})
 	}
 }
@@ -102,9 +100,7 @@ func TestAddKeeps(t *testing.T) {
 	if err := (Host{}).Unpin(c, "mp0"); err != nil {
 		t.Error(err)
 	}
-	if left := loopsBelow(t, dir); len(left) != 0 {
-		t.Errorf("still attached: %q", left)
-	}
+	noLoops(t, dir)
 	p.Target = "/link"
 	if err := os.Symlink("/", home+"/link"); err != nil {
 		t.Fatal(err)
@@ -112,9 +108,7 @@ func TestAddKeeps(t *testing.T) {
 	if _, err := (Host{}).Add(t.Context(), c, p); text(err) != "mp0: symlink encountered at: /link" {
 		t.Errorf("got %v", err)
 	}
-	if left := loopsBelow(t, dir); len(left) != 0 {
-		t.Errorf("still attached: %q", left)
-	}
+	noLoops(t, dir)
 }
 
 func TestAddRefuses(t *testing.T) {

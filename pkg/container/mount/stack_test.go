@@ -355,6 +355,70 @@ func TestPropagation(t *testing.T) {
 	}
 }
 
+// Who mounts in a namespace of his own and is killed leaves nothing.
+func TestKilled(t *testing.T) {
+	dir := workshop(t)
+	root, raw := mkdir(t, dir, "root"), image(t, dir+"/disk.raw", "ext4")
+	a := start(t, "container", "/", nil)
+	if got := a.do("mount " + raw + " " + root); got != "done" {
+		t.Fatal(got)
+	}
+	if got := loopsBelow(t, dir); len(got) != 1 {
+		t.Errorf("attached: %q", got)
+	}
+	a.killed = true
+	if err := unix.Kill(a.pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	noLoops(t, dir)
+}
+
+// Nothing stays open, whether it works or not.
+func TestDescriptors(t *testing.T) {
+	dir := workshop(t)
+	root, src := mkdir(t, dir, "root"), mkdir(t, dir, "src")
+	raw := image(t, dir+"/disk.raw", "ext4")
+	write(t, dir+"/bad", "bad")
+	a := start(t, "container", mkdir(t, dir, "home"), nil)
+	open := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	before := open()
+	for _, h := range hosts() {
+		for _, points := range [][]Point{
+			{{Source: raw, Target: "/"}, {Kind: Bind, Source: src, Target: "/x"}},
+			{{Source: raw, Target: "/"}, {Kind: Bind, Source: src + "/gone", Target: "/x"}},
+			{{Source: raw, Target: "/"}, {Kind: Bind, Source: src, Target: "/lost+found/../x"}},
+			{{Source: dir + "/bad", Target: "/"}},
+		} {
+			s, err := h.Mount(t.Context(), root, nil, points)
+			if err == nil {
+				err = s.Unmount(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		for _, p := range []Point{
+			{Source: raw, Target: "/x", IDMap: IDMap{Passthrough: true}}, {Kind: Bind, Source: src, Target: "/../x"}, {Source: dir + "/bad", Target: "/x"},
+		} {
+			c := Container{Init: a.pid, IDs: unprivileged()}
+			if _, err := h.Add(t.Context(), c, p); err == nil {
+				if err := h.Remove(t.Context(), c, p); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if after := open(); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
 // A view is in no tree, but programs see it when they get its descriptor.
 func TestOpen(t *testing.T) {
 	dir := workshop(t)
@@ -375,9 +439,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("mounted: %q", left)
 	}
 	v.Close()
-	if left := loopsBelow(t, dir); len(left) > 0 {
-		t.Errorf("left attached: %q", left)
-	}
+	noLoops(t, dir)
 	if _, err := (Host{Legacy: true}).Open(t.Context(), Point{Kind: Bind, Source: dir}, nil); err == nil {
 		t.Error("no error on an old kernel")
 	}
