@@ -246,3 +246,41 @@ func mustOpen(t *testing.T, path string) *os.File {
 	t.Cleanup(func() { f.Close() })
 	return f
 }
+
+// Between Linux 5.2 and 5.12 a mount gets its options only after it is mounted, and keeps
+// those that the original has.
+func TestOptionsAfterwards(t *testing.T) {
+	dir := workshop(t)
+	src, root := mkdir(t, dir, "src"), mustOpen(t, mkdir(t, dir, "root"))
+	if err := unix.Mount("none", src, "tmpfs", unix.MS_NOSUID, ""); err != nil {
+		t.Fatal(err)
+	}
+	p := Point{Kind: Bind, Source: src, Target: "/mnt", ReadOnly: true, Options: Options{NoDev: true}}
+	tree, err := Host{}.prepare(t.Context(), p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := walk(root, dir+"/root", p.Target, &Owner{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.OpenTree(int(tree.source.dir.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE)
+	if err != nil {
+		t.Skipf("an old kernel: %v", err)
+	}
+	tree.mount.Close()
+	tree.mount, tree.options = os.NewFile(uintptr(fd), src), false
+	if err := tree.attach(at); err != nil {
+		t.Error(err)
+	}
+	if got, _ := options(t, dir+"/root/mnt"); !has(got, "ro") || !has(got, "nodev") || !has(got, "nosuid") {
+		t.Errorf("options %s", got)
+	}
+	at.Close()
+	tree.Close()
+	for _, path := range []string{dir + "/root/mnt", src} {
+		if err := unix.Unmount(path, 0); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,13 +51,12 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// patience is how long we wait for a mount that is in use. What uses it are mostly programs
-// that are about to end.
-const patience = 2 * time.Second
-
 // unmount unmounts what is at path, which messages call shown.
 func (h Host) unmount(ctx context.Context, path, shown string) error {
-	err := h.patiently(ctx, func() error { return unix.Unmount(path, unix.UMOUNT_NOFOLLOW) })
+	err := h.patiently(ctx, func() (busy bool, err error) {
+		err = unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+		return errors.Is(err, unix.EBUSY), err
+	})
 	if !errors.Is(err, unix.EBUSY) {
 		return unmounted(shown, err)
 	}
@@ -77,11 +77,11 @@ func unmounted(shown string, err error) error {
 }
 
 // patiently tries again while something is in use.
-func (h Host) patiently(ctx context.Context, f func() error) error {
-	until := time.Now().Add(patience)
+func (h Host) patiently(ctx context.Context, f func() (busy bool, err error)) error {
+	until := time.Now().Add(cmp.Or(h.Patience, DefaultPatience))
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		err := f()
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(until) {
+		busy, err := f()
+		if !busy || time.Now().After(until) {
 			return err
 		}
 		select {

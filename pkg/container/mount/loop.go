@@ -107,23 +107,14 @@ func configureLoop(dev, image *os.File, path string, readOnly bool) error {
 // know nothing of each other would destroy it. A device that was just unmounted may be held
 // for a moment by programs that look at each new one.
 func (h Host) alone(ctx context.Context, image *os.File, path string) error {
-	return h.patiently(ctx, func() error {
+	return h.patiently(ctx, func() (busy bool, err error) {
 		dev, err := h.attached(image)
-		if err == nil && dev != "" {
-			err = fmt.Errorf("%s is in use as %s already%w", path, dev, silent{unix.EBUSY})
+		if err != nil || dev == "" {
+			return false, err
 		}
-		return err
+		return true, fmt.Errorf("%s is in use as %s already", path, dev)
 	})
 }
-
-// silent is an error that others are told by, but that adds no words.
-type silent struct{ error }
-
-// Error says nothing.
-func (silent) Error() string { return "" }
-
-// Unwrap returns the error.
-func (s silent) Unwrap() error { return s.error }
 
 // attached returns the loop device that an image is already written through, "" for none.
 func (h Host) attached(image *os.File) (string, error) {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 )
 
 // A Kind tells what is mounted.
@@ -116,10 +117,17 @@ type Host struct {
 	Proc string                           // its /proc; empty for /proc
 	Warn func(format string, args ...any) // what is done other than wished; nil drops it
 
+	// Patience is how long to wait for what is in use; 0 means [DefaultPatience].
+	Patience time.Duration
+
 	// Legacy does without mounts that are made away from every tree, as on kernels
 	// before 5.2, where it is done anyway.
 	Legacy bool
 }
+
+// DefaultPatience is how long we wait for what is in use. What uses it are mostly programs that
+// are about to end.
+const DefaultPatience = 2 * time.Second
 
 func (h Host) dev() string {
 	if h.Dev == "" {

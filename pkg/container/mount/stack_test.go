@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ func TestStack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := workshop(t)
 			var warned bytes.Buffer
+			h.Patience = time.Millisecond
 			h.Warn = func(f string, args ...any) { fmt.Fprintf(&warned, f+"\n", args...) }
 			root := mkdir(t, dir, "rootfs")
 			raw := image(t, dir+"/root.raw", "ext4")
@@ -265,7 +267,7 @@ func TestBusy(t *testing.T) {
 	dir := workshop(t)
 	root := mkdir(t, dir, "rootfs")
 	var warned string
-	h := Host{Warn: func(f string, args ...any) { warned += fmt.Sprintf(f, args...) }}
+	h := Host{Patience: time.Millisecond, Warn: func(f string, args ...any) { warned += fmt.Sprintf(f, args...) }}
 	s, err := h.Mount(t.Context(), root, nil, []Point{{Source: image(t, dir+"/disk.raw", "ext4"), Target: "/"}})
 	if err != nil {
 		t.Fatal(err)
