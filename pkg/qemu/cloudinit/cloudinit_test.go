@@ -273,25 +273,3 @@ func TestChanges(t *testing.T) {
 		t.Error(diff)
 	}
 }
-
-func TestHashPassword(t *testing.T) {
-	got, err := HashPassword("secret", strings.NewReader("&'()*+,-"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !IsHashed(got) || len(got) != 3+8+1+43 {
-		t.Errorf("got %q", got)
-	}
-	again, err := HashPassword(got, nil)
-	if err != nil || again != got {
-		t.Errorf("a hash became %q, %v", again, err)
-	}
-	if _, err := HashPassword("secret", strings.NewReader("short")); err == nil {
-		t.Error("no salt, no error")
-	}
-	for text, want := range map[string]bool{"$6$a$b": true, "$2y$05$abc": true, "$9$a$b": false, "$5$a": false, "secret": false} {
-		if IsHashed(text) != want {
-			t.Errorf("IsHashed(%q) is wrong", text)
-		}
-	}
-}

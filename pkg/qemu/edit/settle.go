@@ -2,8 +2,6 @@ package edit
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,10 +12,10 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/guest"
+	"github.com/virtsmith/virtsmith/pkg/guest/account"
 	"github.com/virtsmith/virtsmith/pkg/guest/hook"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
-	"github.com/virtsmith/virtsmith/pkg/qemu/cloudinit"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
@@ -132,7 +130,7 @@ func (s *settler) password(text string) (string, error) {
 	if strings.HasPrefix(s.ostype, "w") {
 		return text, nil
 	}
-	return cloudinit.HashPassword(text, s.Random)
+	return account.HashPassword(text, s.Random)
 }
 
 func (s *settler) cpu(ctx context.Context, text string) error {
@@ -201,28 +199,8 @@ func checkSSHKeys(text string) error {
 	if err != nil {
 		return api.BadParam("sshkeys", "invalid format - %s\n", err)
 	}
-	for line := range strings.Lines(plain) {
-		line = strings.TrimSpace(line)
-		if line != "" && line[0] != '#' && !isSSHKey(line) {
-			return &api.Error{Status: http.StatusBadRequest, Message: "SSH public key validation error"}
-		}
+	if err := account.CheckSSHKeys(plain); err != nil {
+		return &api.Error{Status: http.StatusBadRequest, Message: err.Error()}
 	}
 	return nil
-}
-
-// isSSHKey tells whether a line has the form of authorized_keys in sshd(8): a key's
-// type is named beside the key and inside of it.
-func isSSHKey(line string) bool {
-	fields := strings.Fields(line)
-	for i, kind := range fields[:len(fields)-1] {
-		raw, err := base64.StdEncoding.DecodeString(fields[i+1])
-		if err != nil || len(raw) < 4 {
-			continue
-		}
-		size := binary.BigEndian.Uint32(raw)
-		if uint64(len(raw)) >= 4+uint64(size) && string(raw[4:4+size]) == kind {
-			return true
-		}
-	}
-	return false
 }
