@@ -51,6 +51,8 @@ type Host struct {
 	// LXC binds the library of LXC, where the program is linked with it. path is the
 	// folder in which LXC keeps its containers.
 	LXC func(path string) ct.Runtime
+	// Guests is the kind of guests whose numbers and snapshots the shell completes.
+	Guests cluster.Kind
 }
 
 // FromOS returns the world as the environment and the system tell it.

@@ -45,9 +45,9 @@ func (a *App) Words(ctx context.Context, kind, prefix string, p schema.Params) m
 	return nil
 }
 
-// guestWords are the VMs of the node by number, with their names.
+// guestWords are the guests of the node by number, with their names.
 func (a *App) guestWords(ctx context.Context, prefix string) map[string]string {
-	guests, err := a.Cluster.LocalGuests(ctx, cluster.VM)
+	guests, err := a.Cluster.LocalGuests(ctx, a.kind())
 	if err != nil {
 		return nil
 	}
@@ -60,15 +60,27 @@ func (a *App) guestWords(ctx context.Context, prefix string) map[string]string {
 	return words
 }
 
+// kind is that of the guests that the tool is about.
+func (a *App) kind() cluster.Kind {
+	if a.Host.Guests == "" {
+		return cluster.VM
+	}
+	return a.Host.Guests
+}
+
 // guestName finds the name in the text of a configuration: to take it apart would
 // cost more than a user who waits should pay.
 func (a *App) guestName(ctx context.Context, vmid id.VM) string {
-	text, err := a.Cluster.ReadGuest(ctx, cluster.VM, vmid)
+	text, err := a.Cluster.ReadGuest(ctx, a.kind(), vmid)
 	if err != nil {
 		return ""
 	}
+	key := []byte("name: ")
+	if a.kind() == cluster.Container {
+		key = []byte("hostname: ")
+	}
 	for line := range bytes.Lines(text) {
-		if name, ok := bytes.CutPrefix(line, []byte("name: ")); ok {
+		if name, ok := bytes.CutPrefix(line, key); ok {
 			return string(bytes.TrimSpace(name))
 		}
 		if line[0] == '[' {
@@ -109,7 +121,11 @@ func (a *App) snapshotWords(ctx context.Context, vmid string) map[string]string 
 	if err != nil {
 		return nil
 	}
-	doc, err := a.VMs.Load(ctx, number)
+	load := a.VMs.Load
+	if a.kind() == cluster.Container {
+		load = a.CTs.Load
+	}
+	doc, err := load(ctx, number)
 	if err != nil {
 		return nil
 	}

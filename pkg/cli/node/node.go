@@ -19,8 +19,9 @@ import (
 
 // Main is the main function of a binary: it runs the command that the command line
 // names and returns the exit code. Called by ourselves, the same binary is a worker of
-// a task, the supervisor of a QEMU, or asks a file system that may hang.
-func Main(t cli.Tool) int {
+// a task, the supervisor of a QEMU, or asks a file system that may hang. join adds to the
+// world what only this tool has.
+func Main(t cli.Tool, join ...func(*app.Host)) int {
 	if len(os.Args) > 1 && os.Args[1] == app.ProbeWord {
 		return app.Probe(os.Args[2:]) // it needs no world, and must start quickly
 	}
@@ -28,6 +29,9 @@ func Main(t cli.Tool) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 255
+	}
+	for _, add := range join {
+		add(&host)
 	}
 	a := app.New(host)
 	if len(os.Args) > 1 {
