@@ -12,6 +12,9 @@ import (
 	"syscall"
 )
 
+// nobody is the user, and the group, that the kernel has for those that are none.
+const nobody = 65534
+
 // Host runs programs on this machine. The zero value is ready.
 type Host struct {
 	// Env is the environment programs get; nil means that of this process.
@@ -62,6 +65,9 @@ func (h Host) Start(ctx context.Context, c Cmd) (*Process, error) {
 		// Should we be killed, nobody is left to end it: a copy would go on into a disk
 		// that the next command has given away. What it starts in the background stays.
 		p.cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	}
+	if c.Nobody && os.Getuid() == 0 {
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 	p.cmd.Cancel = func() error { return p.signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = c.Grace

@@ -53,6 +53,10 @@ type Cmd struct {
 	// ReadOnly says that the program changes nothing, so a dry run may run it.
 	ReadOnly bool
 
+	// Nobody runs the program as the user nobody where we are root: for what reads data of
+	// strangers, and needs nothing but its standard input and output.
+	Nobody bool
+
 	// NoIOURing hides io_uring from the program: the kernel wakes whoever waits in a system
 	// call when a ring has news, as a signal would, and not every file system bears that.
 	NoIOURing bool

@@ -275,3 +275,13 @@ func TestEndedBeforeStart(t *testing.T) {
 		}
 	}
 }
+
+func TestNobody(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can run a program as somebody else")
+	}
+	out, err := run.OutputOf(t.Context(), run.Host{}, run.Cmd{Path: "id", Args: []string{"-u"}, Nobody: true})
+	if err != nil || strings.TrimSpace(string(out)) != "65534" {
+		t.Errorf("%q, %v", out, err)
+	}
+}

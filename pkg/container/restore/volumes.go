@@ -31,7 +31,8 @@ type Volumes struct {
 func Plan(values schema.Params, storage id.Storage, root bool) (Volumes, error) {
 	v := Volumes{New: schema.Params{}, Delayed: schema.Params{}}
 	if values[container.Root] == "" {
-		return v, errors.New("rootfs configuration could not be recovered, please check and specify manually!") //nolint:staticcheck // the words scripts know
+		//lint:ignore ST1005 upstream's words
+		return v, errors.New("rootfs configuration could not be recovered, please check and specify manually!")
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if !container.IsMountPoint(key) {
@@ -74,7 +75,8 @@ func (v *Volumes) point(key, value string, storage id.Storage, root bool) error 
 	}
 	switch {
 	case key == container.Root:
-		return fmt.Errorf("restoring rootfs to %s mount is only possible by specifying -rootfs manually!", kind) //nolint:staticcheck // the words scripts know
+		//lint:ignore ST1005 upstream's words
+		return fmt.Errorf("restoring rootfs to %s mount is only possible by specifying -rootfs manually!", kind)
 	case !root:
 		return fmt.Errorf("restoring '%s' to %s mount is only possible for root", key, kind)
 	case backed:

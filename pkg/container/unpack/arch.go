@@ -35,7 +35,8 @@ func architecture(root *rootfs.Root) (string, error) {
 	defer f.Close()
 	head := make([]byte, 20)
 	if _, err := io.ReadFull(f, head); err != nil || !bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
-		return "", fmt.Errorf("'%s' does not resolve to an ELF!", shell) //nolint:staticcheck // the words scripts know
+		//lint:ignore ST1005 upstream's words
+		return "", fmt.Errorf("'%s' does not resolve to an ELF!", shell)
 	}
 	order := binary.ByteOrder(binary.LittleEndian)
 	if elf.Data(head[elf.EI_DATA]) == elf.ELFDATA2MSB {
@@ -51,7 +52,8 @@ func architecture(root *rootfs.Root) (string, error) {
 		name = names[machine][1]
 	}
 	if name == "" {
-		return "", fmt.Errorf("'%s' has unknown ELF machine '%d'!", shell, machine) //nolint:staticcheck // the words scripts know
+		//lint:ignore ST1005 upstream's words
+		return "", fmt.Errorf("'%s' has unknown ELF machine '%d'!", shell, machine)
 	}
 	return name, nil
 }

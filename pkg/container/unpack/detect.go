@@ -47,10 +47,10 @@ func Detect(ctx context.Context, s *Source, o Options) (Kind, error) {
 	if ctx.Err() != nil {
 		return Other, s.failure(ctx, ctx.Err())
 	}
-	if err != nil && kind == Other {
-		return Other, nil //nolint:nilerr // what cannot be read as an archive is none
+	if err != nil && kind == Other && !errors.Is(damaged(err), errDamaged) {
+		return Other, s.failure(ctx, err)
 	}
-	return kind, nil
+	return kind, nil // what cannot be read as an archive is none
 }
 
 func detect(r *tar.Reader) (Kind, error) {

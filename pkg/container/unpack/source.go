@@ -118,22 +118,18 @@ var errNoMore = errors.New("no more is wanted")
 // decompress returns what in holds, read ahead of whoever reads it. Whoever closes it is
 // patient where reading in cannot last.
 func decompress(ctx context.Context, in io.Reader, runner run.Runner, patient bool) (*stream, error) {
-	head := make([]byte, headSize)
-	n, err := io.ReadFull(in, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	head, err := begin(ctx, in)
+	if err != nil {
 		return nil, err
 	}
-	if n == 0 {
-		return nil, fmt.Errorf("%w: it is empty", errDamaged)
-	}
-	in = io.MultiReader(bytes.NewReader(head[:n]), in)
+	in = io.MultiReader(bytes.NewReader(head), in)
 	ctx, cancel := context.WithCancelCause(ctx)
-	out, end, err := decompressor(ctx, compressionOf(head[:n]), in, runner)
+	out, end, err := decompressor(ctx, compressionOf(head), in, runner)
 	if err != nil {
 		cancel(err)
 		return nil, damaged(err)
 	}
-	a := readAhead(out)
+	a := readAhead(ctx, out)
 	return &stream{r: a, close: func() {
 		cancel(errNoMore)
 		a.stop()
@@ -142,6 +138,32 @@ func decompress(ctx context.Context, in io.Reader, runner run.Runner, patient bo
 			end()
 		}
 	}}, nil
+}
+
+// begin reads what tells the format. It may be long in coming, from standard input.
+func begin(ctx context.Context, in io.Reader) ([]byte, error) {
+	type result struct {
+		head []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		head := make([]byte, headSize)
+		n, err := io.ReadFull(in, head)
+		switch {
+		case n > 0 && errors.Is(err, io.ErrUnexpectedEOF):
+			err = nil
+		case err == io.EOF:
+			err = fmt.Errorf("%w: it is empty", errDamaged)
+		}
+		done <- result{head[:n], err}
+	}()
+	select {
+	case r := <-done:
+		return r.head, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // decompressor returns a reader of what in holds decompressed, and what is to be done when
@@ -161,7 +183,7 @@ func decompressor(ctx context.Context, c compression, in io.Reader, runner run.R
 	case "bzip2":
 		return bzip2.NewReader(in), func() {}, nil
 	case "xz", "lzop":
-		return program(ctx, runner, run.Cmd{Path: string(c), Args: []string{"-d", "-c"}, Stdin: in, ReadOnly: true})
+		return program(ctx, runner, run.Cmd{Path: string(c), Args: []string{"-d", "-c"}, Stdin: in, ReadOnly: true, Nobody: true})
 	}
 	return in, func() {}, nil
 }
@@ -176,7 +198,7 @@ func program(ctx context.Context, runner run.Runner, c run.Cmd) (io.Reader, func
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		err := runner.Run(ctx, c)
-		if err != nil {
+		if run.ExitCode(err) > 0 { // else it is not at fault: no such program
 			err = fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		in.CloseWithError(err) // nil is the end
@@ -195,6 +217,7 @@ const (
 
 // An ahead reads before it is asked, in a goroutine of its own.
 type ahead struct {
+	ctx        context.Context //nolint:containedctx // of one reading
 	full, free chan []byte
 	done       chan struct{}
 	wait       sync.WaitGroup
@@ -203,8 +226,8 @@ type ahead struct {
 	err        error // set before full is closed
 }
 
-func readAhead(r io.Reader) *ahead {
-	a := &ahead{full: make(chan []byte, aheadCount), free: make(chan []byte, aheadCount), done: make(chan struct{})}
+func readAhead(ctx context.Context, r io.Reader) *ahead {
+	a := &ahead{ctx: ctx, full: make(chan []byte, aheadCount), free: make(chan []byte, aheadCount), done: make(chan struct{})}
 	for range aheadCount {
 		a.free <- nil // made when they are needed: most archives of tests are small
 	}
@@ -249,11 +272,15 @@ func (a *ahead) Read(p []byte) (int, error) {
 			a.free <- a.whole
 			a.whole = nil
 		}
-		block, ok := <-a.full
-		if !ok {
-			return 0, a.err
+		select {
+		case block, ok := <-a.full:
+			if !ok {
+				return 0, a.err
+			}
+			a.block, a.whole = block, block
+		case <-a.ctx.Done(): // what is waited for may never come
+			return 0, context.Cause(a.ctx)
 		}
-		a.block, a.whole = block, block
 	}
 	n := copy(p, a.block)
 	a.block = a.block[n:]

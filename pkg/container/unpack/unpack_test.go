@@ -419,6 +419,24 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestCancelWaiting cancels while nothing comes from standard input.
+func TestCancelWaiting(t *testing.T) {
+	needRoot(t)
+	text := archive(t, file("a", strings.Repeat("x", 10<<10)))
+	for _, sent := range []int{0, 100, 5000} {
+		out, in := io.Pipe()
+		go func() { _, _ = in.Write(text[:sent]) }()
+		ctx, _ := said(t)
+		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		_, err := unpack.Template(ctx, &unpack.Source{Name: unpack.Stdin, Reader: out}, newRoot(t), unpack.Options{})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%d: %v", sent, err)
+		}
+		cancel()
+		out.Close()
+	}
+}
+
 // TestCancelProgram cancels while a program decompresses: it is ended.
 func TestCancelProgram(t *testing.T) {
 	needRoot(t)
@@ -440,6 +458,21 @@ func TestCancelProgram(t *testing.T) {
 	_, err := unpack.Template(ctx, source(out.Bytes()), newRoot(t), unpack.Options{Runner: r, Progress: progress})
 	if err == nil || !r.ended {
 		t.Errorf("error %v, ended %v", err, r.ended)
+	}
+}
+
+// TestWithoutProgram has no xz: the archive is not at fault.
+func TestWithoutProgram(t *testing.T) {
+	needRoot(t)
+	text := []byte("\xfd7zXZ\x00 and so on")
+	o := unpack.Options{Runner: run.NewFake(run.Exchange{Args: []string{"xz", "-d", "-c"}, Missing: true, Repeat: true})}
+	ctx, _ := said(t)
+	_, err := unpack.Template(ctx, source(text), newRoot(t), o)
+	_, other := unpack.Detect(ctx, source(text), o)
+	for _, err := range []error{err, other} {
+		if err == nil || strings.Contains(err.Error(), "damaged") || !strings.Contains(err.Error(), "xz") {
+			t.Error(err)
+		}
 	}
 }
 

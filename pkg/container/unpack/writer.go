@@ -15,6 +15,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/container/idmap"
+	"github.com/virtsmith/virtsmith/pkg/run"
 )
 
 // A writer makes the members of tar archives in the root folder of its thread.
@@ -120,6 +121,9 @@ func damaged(err error) error {
 	if _, ok := errors.AsType[*os.PathError](err); ok { // reading the file failed
 		return err
 	}
+	if _, ok := errors.AsType[*run.Error](err); ok { // the program did not run
+		return err
+	}
 	return fmt.Errorf("%w: %w", errDamaged, err)
 }
 
@@ -207,7 +211,7 @@ func (w *writer) make(r io.Reader, in *stream, at string, h *tar.Header) error {
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return w.mkdir(at, h)
-	case tar.TypeReg, tar.TypeRegA, tar.TypeCont, tar.TypeGNUSparse: //nolint:staticcheck // old archives have it
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return w.file(r, in, at, h)
 	case tar.TypeSymlink:
 		return w.symlink(at, h)
