@@ -2,7 +2,6 @@ package setup
 
 import (
 	"errors"
-	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,7 +67,7 @@ func readRelease(root *rootfs.Root) (map[string]string, error) {
 		if err == nil {
 			return ParseRelease(string(data)), nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, rootfs.ErrNotRegular) {
+		if !absent(err) {
 			return nil, err
 		}
 	}

@@ -11,18 +11,31 @@ import (
 // length; older versions want a netmask.
 func (t *Target) Ifupdown(cards []Card, slashes bool) error {
 	const name = "/etc/network/interfaces"
-	w := ifupdown{slashes: slashes, cards: map[string]Card{}, auto: map[string]bool{}, done: map[stanza]bool{}}
-	for _, c := range cards {
-		if c.V4.Text != "" || c.V6.Text != "" || c.V4.Gateway != "" || c.V6.Gateway != "" {
-			w.cards[c.Name] = c
-		}
-	}
-	if len(w.cards) == 0 {
+	if !slices.ContainsFunc(cards, Card.said) {
 		return nil
 	}
 	text, _, err := t.Read(name)
 	if err != nil {
 		return err
+	}
+	if err := t.Mkdir("/etc/network"); err != nil {
+		return err
+	}
+	return t.Write(name, interfaces(text, cards, slashes))
+}
+
+// said tells whether the configuration says anything of the card's addresses.
+func (c Card) said() bool {
+	return c.V4.Text != "" || c.V6.Text != "" || c.V4.Gateway != "" || c.V6.Gateway != ""
+}
+
+// interfaces returns the text of an interfaces file with what the cards shall have.
+func interfaces(text string, cards []Card, slashes bool) string {
+	w := ifupdown{slashes: slashes, cards: map[string]Card{}, auto: map[string]bool{}, done: map[stanza]bool{}}
+	for _, c := range cards {
+		if c.said() {
+			w.cards[c.Name] = c
+		}
 	}
 	if strings.TrimSpace(text) == "" {
 		text = "auto lo\niface lo inet loopback\niface lo inet6 loopback\n"
@@ -31,14 +44,10 @@ func (t *Target) Ifupdown(cards []Card, slashes bool) error {
 		w.line(strings.TrimSuffix(line, "\n"))
 	}
 	w.close()
-	slices.SortFunc(cards, byName)
-	for _, c := range cards {
+	for _, c := range slices.SortedFunc(slices.Values(cards), byName) {
 		w.missing(c)
 	}
-	if err := t.Mkdir("/etc/network"); err != nil {
-		return err
-	}
-	return t.Write(name, w.out.String())
+	return w.out.String()
 }
 
 // ifupdown is an interfaces file on its way from the old text to the new one.

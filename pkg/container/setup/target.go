@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/virtsmith/virtsmith/pkg/container"
 	"github.com/virtsmith/virtsmith/pkg/container/rootfs"
 )
@@ -67,9 +69,11 @@ func (t *Target) Read(name string) (text string, there bool, err error) {
 	return string(data), err == nil, err
 }
 
-// absent tells an error of reading that means there is no such file.
+// absent tells an error of reading that means there is no such file: links that lead in a circle
+// or jump out of /proc are none either.
 func absent(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, rootfs.ErrNotRegular)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, rootfs.ErrNotRegular) ||
+		errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR)
 }
 
 // FirstLine returns the first line of a file, empty when there is none.
