@@ -18,6 +18,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/appliance"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
+	ctpower "github.com/virtsmith/virtsmith/pkg/container/power"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/all"
 	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/host"
@@ -40,6 +41,7 @@ const (
 	WorkerWord     = "--task-worker"
 	SupervisorWord = "--supervise-qemu"
 	ProbeWord      = "--probe-file-system"
+	HookWord       = "--lxc-hook"
 )
 
 // Host is the world an App lives in.
@@ -96,6 +98,7 @@ type App struct {
 	Power   *power.Service
 	Edit    *edit.Service
 	CTs     *ct.Host
+	CTPower *ctpower.Service
 
 	Appliances *appliance.Service
 }
@@ -119,6 +122,7 @@ func New(h Host) *App {
 		Now: time.Now, UUID: uuid,
 	}
 	a.CTs = a.containers(runner)
+	a.CTPower = a.ctPower(runner)
 	a.Power = a.power(runner)
 	a.Edit = a.edit(&disks.Service{Host: a.VMs, Firmware: power.Firmware, Gather: a.Power.Gather})
 	return a

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/rand"
-	"path/filepath"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
@@ -22,8 +21,9 @@ func (a *App) containers(runner run.Runner) *ct.Host {
 		Root: a.Root, Node: id.Node(a.Node), Cluster: a.Cluster, Storage: a.Storage, Run: runner, Now: time.Now, UUID: uuid,
 	}
 	h.Active = func(context.Context) (map[string]bool, error) { return lxcfiles.Active("/proc", h.LXCPath()) }
+	h.LXC = lxcfiles.Programs{Path: h.LXCPath(), Run: runner}
 	if a.Host.LXC != nil {
-		h.LXC = a.Host.LXC(filepath.Join(a.Root, "var/lib/lxc"))
+		h.LXC = a.Host.LXC(h.LXCPath())
 	}
 	return h
 }
@@ -31,7 +31,7 @@ func (a *App) containers(runner run.Runner) *ct.Host {
 // containerMethods joins what the methods of containers work on.
 func (a *App) containerMethods() *lxc.Service {
 	return &lxc.Service{
-		CTs: a.CTs, Groups: groups,
+		CTs: a.CTs, Groups: groups, Power: a.CTPower, Replace: replace,
 		Edit:      &edit.Service{Host: a.CTs, Random: rand.Reader},
 		Destroyer: &destroy.Service{Host: a.CTs},
 	}

@@ -46,12 +46,17 @@ const endPatience = 10 * time.Second
 
 // endShutdowns ends the tasks that wait for a VM to shut down.
 func (a *App) endShutdowns(ctx context.Context, vmid id.VM) error {
+	return a.endTasks(ctx, "qmshutdown", vmid)
+}
+
+// endTasks ends the tasks of a kind for a guest.
+func (a *App) endTasks(ctx context.Context, kind string, vmid id.VM) error {
 	tasks, err := a.Tasks.Active(ctx)
 	if err != nil {
 		return err
 	}
 	for _, t := range tasks {
-		if t.Task.Type == "qmshutdown" && t.Task.ID == vmid.String() && t.Status == "" {
+		if t.Task.Type == kind && t.Task.ID == vmid.String() && t.Status == "" {
 			if err := a.Tasks.Stop(ctx, t.Task, endPatience); err != nil {
 				return err
 			}

@@ -89,3 +89,16 @@ func isDir(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && st.IsDir()
 }
+
+// Groups lists the folders of the control groups that a container has.
+func Groups(proc, name string) []string {
+	var found []string
+	for _, base := range groupBases(proc) {
+		for _, group := range []string{PayloadGroup(name), MonitorGroup(name)} {
+			if dir := filepath.Join(base, group); isDir(dir) {
+				found = append(found, dir)
+			}
+		}
+	}
+	return found
+}

@@ -19,7 +19,7 @@ import (
 
 // Main is the main function of a binary: it runs the command that the command line
 // names and returns the exit code. Called by ourselves, the same binary is a worker of
-// a task, the supervisor of a QEMU, or asks a file system that may hang. join adds to the
+// a task, the supervisor of a QEMU, a hook of LXC, or asks a file system that may hang. join adds to the
 // world what only this tool has.
 func Main(t cli.Tool, join ...func(*app.Host)) int {
 	if len(os.Args) > 1 && os.Args[1] == app.ProbeWord {
@@ -40,6 +40,8 @@ func Main(t cli.Tool, join ...func(*app.Host)) int {
 			return a.Work(context.Background())
 		case app.SupervisorWord:
 			return a.Supervise()
+		case app.HookWord:
+			return a.Hooked(context.Background(), os.Args[2:])
 		}
 	}
 	// A command lives for milliseconds: memory is cheaper than the time to collect it.

@@ -11,6 +11,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
 	"github.com/virtsmith/virtsmith/pkg/container/destroy"
 	"github.com/virtsmith/virtsmith/pkg/container/edit"
+	"github.com/virtsmith/virtsmith/pkg/container/power"
 	"github.com/virtsmith/virtsmith/pkg/id"
 )
 
@@ -19,6 +20,9 @@ type Service struct {
 	CTs       *ct.Host
 	Edit      *edit.Service
 	Destroyer *destroy.Service
+	Power     *power.Service
+	// Replace runs a program in the place of this process, and returns only where it cannot.
+	Replace func(argv []string) error
 	// Groups looks at the control groups of the machine.
 	Groups func() (*cgroup.Tree, error)
 	// StartCT starts a container, in this process.
@@ -29,9 +33,11 @@ type Service struct {
 func (s *Service) Methods() []api.Method {
 	return slices.Concat(
 		s.configMethods(),
+		s.consoleMethods(),
 		s.destroyMethods(),
 		s.featureMethods(),
 		s.listMethods(),
+		s.powerMethods(),
 		s.snapshotListMethods(),
 		s.snapshotMethods(),
 		s.transferMethods(),
