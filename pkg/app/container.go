@@ -9,6 +9,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
 	"github.com/virtsmith/virtsmith/pkg/container/destroy"
 	"github.com/virtsmith/virtsmith/pkg/container/edit"
+	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/lxc"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	lxcfiles "github.com/virtsmith/virtsmith/pkg/lxc"
@@ -31,7 +32,7 @@ func (a *App) containers(runner run.Runner) *ct.Host {
 // containerMethods joins what the methods of containers work on.
 func (a *App) containerMethods() *lxc.Service {
 	return &lxc.Service{
-		CTs: a.CTs, Groups: groups, Power: a.CTPower, Replace: replace,
+		CTs: a.CTs, Groups: groups, Power: a.CTPower, Replace: replace, Volumes: &volumes.Service{Host: a.CTs},
 		Edit:      &edit.Service{Host: a.CTs, Random: rand.Reader},
 		Destroyer: &destroy.Service{Host: a.CTs},
 	}

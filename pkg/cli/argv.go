@@ -62,7 +62,7 @@ func (s *syntax) options() map[string]option {
 		}
 	}
 	for name, variants := range properties(s.schema) {
-		if _, fixed := s.fixed[name]; fixed || slices.Contains(s.args, name) {
+		if _, fixed := s.fixed[name]; fixed || slices.Contains(s.args, name) && !skippable(name, variants) {
 			continue
 		}
 		for _, member := range members(name, variants) {
@@ -75,6 +75,15 @@ func (s *syntax) options() map[string]option {
 		}
 	}
 	return list
+}
+
+// skippable tells whether a parameter that has a position may be left out there. Only by
+// its name can it be given when those before it are left out. One that takes all words that
+// are left has no name.
+func skippable(name string, variants []*schema.Schema) bool {
+	return name != arrayArgs && !slices.ContainsFunc(variants, func(v *schema.Schema) bool {
+		return !v.Optional || v.Type == "array" || v.IsList()
+	})
 }
 
 // members lists the options of a family that stands in a schema as net[n].

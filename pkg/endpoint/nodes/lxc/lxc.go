@@ -12,6 +12,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/container/destroy"
 	"github.com/virtsmith/virtsmith/pkg/container/edit"
 	"github.com/virtsmith/virtsmith/pkg/container/power"
+	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/id"
 )
 
@@ -23,6 +24,7 @@ type Service struct {
 	Power     *power.Service
 	// Replace runs a program in the place of this process, and returns only where it cannot.
 	Replace func(argv []string) error
+	Volumes *volumes.Service
 	// Groups looks at the control groups of the machine.
 	Groups func() (*cgroup.Tree, error)
 	// StartCT starts a container, in this process.
@@ -37,12 +39,15 @@ func (s *Service) Methods() []api.Method {
 		s.destroyMethods(),
 		s.featureMethods(),
 		s.listMethods(),
+		s.mountMethods(),
 		s.powerMethods(),
 		s.snapshotListMethods(),
 		s.snapshotMethods(),
+		s.templateMethods(),
 		s.transferMethods(),
 		s.unlockMethods(),
 		s.updateMethods(),
+		s.volumeMethods(),
 	)
 }
 
