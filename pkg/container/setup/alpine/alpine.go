@@ -5,7 +5,6 @@ package alpine
 import (
 	"fmt"
 	"regexp"
-	"strconv"
 
 	"github.com/virtsmith/virtsmith/pkg/container/setup"
 )
@@ -15,26 +14,9 @@ func Distribution() setup.Distribution {
 	return setup.Distribution{Type: "alpine", Files: []string{"/etc/alpine-release"}, PlainTTY: true, Open: open}
 }
 
-type system struct {
-	*setup.Target
-	slashes bool // interfaces may have an address with its length
-}
+type system struct{ *setup.Target }
 
-var version = regexp.MustCompile(`^(\d+)\.(\d+)`)
-
-func open(t *setup.Target) (setup.System, error) {
-	line, err := t.FirstLine("/etc/alpine-release")
-	if err != nil {
-		return nil, err
-	}
-	s := &system{t, true} // as edge is, which has no number
-	if m := version.FindStringSubmatch(line); m != nil {
-		major, _ := strconv.Atoi(m[1])
-		minor, _ := strconv.Atoi(m[2])
-		s.slashes = major > 3 || major == 3 && minor >= 13
-	}
-	return s, nil
-}
+func open(t *setup.Target) (setup.System, error) { return &system{t}, nil }
 
 // Fixup has the services started and stopped that a container needs.
 func (s *system) Fixup() error {
@@ -69,7 +51,8 @@ func (s *system) Init() error {
 	return s.Inittab(getty, add)
 }
 
-// Network writes the file of ifupdown. The DHCP client of busybox does not do IPv6, so without
+// Network writes the file of ifupdown, with netmasks: the ifup of busybox wants them, and
+// ifupdown-ng takes them. The DHCP client of busybox does not do IPv6, so without
 // another one that is left for the administrator to see.
 func (s *system) Network() error {
 	cards, err := s.Cards()
@@ -82,5 +65,5 @@ func (s *system) Network() error {
 			cards[i].V6.Text = "manual"
 		}
 	}
-	return s.Ifupdown(cards, s.slashes)
+	return s.Ifupdown(cards, false)
 }
