@@ -458,7 +458,7 @@ func TestTemplates(t *testing.T) {
 				}
 			}
 			text, err := root.ReadFile("/etc/network/interfaces", 1<<20)
-			if err != nil || !strings.Contains(string(text), "\taddress 192.0.2.5/24\n\tgateway 192.0.2.1\n") {
+			if err != nil || !strings.Contains(string(text), "\taddress 192.0.2.5") || !strings.Contains(string(text), "\n\tgateway 192.0.2.1\n") {
 				t.Errorf("%s %v", text, err)
 			}
 		})
