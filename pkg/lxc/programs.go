@@ -124,7 +124,8 @@ func (p Programs) Shutdown(ctx context.Context, name string) error {
 
 // SetCgroup sets a file of the container's control group, such as memory.max.
 func (p Programs) SetCgroup(ctx context.Context, name, file, value string) error {
-	_, err := p.doRunning(ctx, "lxc-cgroup", name, file, value)
+	// A value may begin with a dash: no limit is -1.
+	_, err := p.doRunning(ctx, "lxc-cgroup", name, "--", file, value)
 	return err
 }
 

@@ -80,9 +80,9 @@ func available() ([]int, error) {
 	return nil, nil
 }
 
-// pickCPUs chooses the processors that a container with the option cores runs on: those that
+// PickCPUs chooses the processors that a container with the option cores runs on: those that
 // the fewest running containers are bound to. nil means all.
-func (s *Service) pickCPUs(ctx context.Context, vmid id.VM, conf *container.Config) ([]int, error) {
+func (s *Service) PickCPUs(ctx context.Context, vmid id.VM, conf *container.Config) ([]int, error) {
 	if conf.Cores == nil {
 		return nil, nil
 	}

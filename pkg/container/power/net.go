@@ -44,12 +44,20 @@ func Plug(net Net, device string, card container.Net) error {
 	if _, err := net.Join(device, join); err != nil {
 		return err
 	}
-	if card.Rate != nil && *card.Rate > 0 {
-		if err := net.Limit(device, uint64(*card.Rate*megabyte)); err != nil {
+	if rate := RateOf(card); rate > 0 {
+		if err := net.Limit(device, rate); err != nil {
 			return err
 		}
 	}
 	return net.SetUp(device, !is(card.LinkDown))
+}
+
+// RateOf is the limit of a card in bytes a second, 0 for none.
+func RateOf(card container.Net) uint64 {
+	if card.Rate == nil || *card.Rate <= 0 {
+		return 0
+	}
+	return uint64(*card.Rate * megabyte)
 }
 
 // plugAll joins all network cards.

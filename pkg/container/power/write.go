@@ -74,7 +74,7 @@ func (s *Service) compose(ctx context.Context, vmid id.VM, doc *config.Doc) (*lx
 	if c.MTU, err = s.mtus(conf); err != nil {
 		return nil, err
 	}
-	if c.CPUs, err = s.pickCPUs(ctx, vmid, conf); err != nil {
+	if c.CPUs, err = s.PickCPUs(ctx, vmid, conf); err != nil {
 		return nil, err
 	}
 	if c.Nodes, err = nodes(conf, ids); err != nil {
@@ -87,7 +87,7 @@ func (s *Service) compose(ctx context.Context, vmid id.VM, doc *config.Doc) (*lx
 func nodes(conf *container.Config, ids idmap.Map) (map[int]mount.Node, error) {
 	found := map[int]mount.Node{}
 	for _, n := range slices.Sorted(maps.Keys(conf.Device)) {
-		node, err := nodeOf(conf.Device[n], ids)
+		node, err := NodeOf(conf.Device[n], ids)
 		if err != nil {
 			return nil, fmt.Errorf("dev%d: %w", n, err)
 		}
@@ -96,7 +96,8 @@ func nodes(conf *container.Config, ids idmap.Map) (map[int]mount.Node, error) {
 	return found, nil
 }
 
-func nodeOf(d container.Device, ids idmap.Map) (mount.Node, error) {
+// NodeOf looks at a device that a container gets, as it gets it.
+func NodeOf(d container.Device, ids idmap.Map) (mount.Node, error) {
 	if d.Path == nil {
 		return mount.Node{}, errors.New("path is not defined")
 	}
