@@ -9,9 +9,11 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
 	"github.com/virtsmith/virtsmith/pkg/container/destroy"
 	"github.com/virtsmith/virtsmith/pkg/container/edit"
+	"github.com/virtsmith/virtsmith/pkg/container/hotplug"
 	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/lxc"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/link"
 	lxcfiles "github.com/virtsmith/virtsmith/pkg/lxc"
 	"github.com/virtsmith/virtsmith/pkg/run"
 )
@@ -33,8 +35,16 @@ func (a *App) containers(runner run.Runner) *ct.Host {
 func (a *App) containerMethods() *lxc.Service {
 	return &lxc.Service{
 		CTs: a.CTs, Groups: groups, Power: a.CTPower, Replace: replace, Volumes: &volumes.Service{Host: a.CTs},
-		Edit:      &edit.Service{Host: a.CTs, Random: rand.Reader},
+		Edit:      &edit.Service{Host: a.CTs, Random: rand.Reader, Plugger: a.ctHotplug()},
 		Destroyer: &destroy.Service{Host: a.CTs},
+	}
+}
+
+// ctHotplug joins what changes containers that run.
+func (a *App) ctHotplug() *hotplug.Service {
+	return &hotplug.Service{
+		Host: a.CTs, Machine: a.CTPower.Machine, Net: link.Open, CPUs: a.CTPower.PickCPUs,
+		Volumes: &volumes.Service{Host: a.CTs}, Setup: a.setupEnv,
 	}
 }
 
