@@ -29,7 +29,7 @@ func plant(t *testing.T, dir string) {
 	}
 	must(os.MkdirAll(at("etc/deep/er"), 0o755))
 	must(os.MkdirAll(at("tmp"), 0o755))
-	must(os.Chmod(at("tmp"), 0o1777))
+	must(unix.Chmod(at("tmp"), 0o1777))
 	must(os.WriteFile(at("etc/hostname"), []byte("ct\n"), 0o644))
 	must(os.WriteFile(at("etc/shadow"), []byte("root:*:1::\n"), 0o640))
 	must(os.Chown(at("etc/shadow"), 100000, 100042))

@@ -38,7 +38,8 @@ type growth struct {
 	size  int64 // the new one
 }
 
-// CheckResize returns why a volume cannot become as large as is wished.
+// CheckResize returns why a volume cannot become as large as is wished. It makes the volume
+// ready to look at it, and changes nothing.
 func (s *Service) CheckResize(ctx context.Context, o Resize) error {
 	_, err := s.growth(ctx, o)
 	return err
@@ -85,7 +86,25 @@ func (s *Service) growth(ctx context.Context, o Resize) (g growth, err error) {
 	case g.size == info.Size:
 		return g, errors.New("disk is already at specified size")
 	}
-	return g, nil
+	if running, err := s.Running(ctx, o.VM); err != nil || !running || g.name.Format != "raw" {
+		return g, err
+	}
+	return g, mayGrowMounted()
+}
+
+// mayGrowMounted refuses to make an image larger whose file system could then not follow: the
+// kernel lets a mounted one grow only for who has a certain capability, which root may lack in
+// a container.
+func mayGrowMounted() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return err
+	}
+	if data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
+		return errors.New("the file system of a running container cannot grow here, as we lack the capability CAP_SYS_RESOURCE - stop the container first")
+	}
+	return nil
 }
 
 // Resize makes a volume and the file system on it larger. That of a container that runs
