@@ -25,8 +25,8 @@ type Reassign struct {
 	TargetKey    string
 	Digest       *string
 	TargetDigest *string
-	// Attach, which may be nil, gives a container that runs a mount point, under its lock;
-	// without it the mount point waits for the next start.
+	// Attach, which may be nil, gives a container that runs a mount point, under a lock that
+	// it takes; without it the mount point waits for the next start.
 	Attach func(ctx context.Context, vmid id.VM, key, value string) error
 }
 
@@ -149,6 +149,7 @@ func (s *Service) Reassign(ctx context.Context, o Reassign) error {
 		return s.Locked(ctx, o.VM, "move "+o.Key, func(ctx context.Context) error { return s.rename(ctx, o) })
 	}
 	lock := file.LockOptions{Patience: reassignPatience, What: fmt.Sprintf("move %s of CT %s to CT %s", o.Key, o.VM, o.Target)}
+	locks := map[id.VM]*file.Lock{}
 	// In one order, so that two the other way round do not wait for each other.
 	for _, vmid := range []id.VM{min(o.VM, o.Target), max(o.VM, o.Target)} {
 		l, err := s.Cluster.LockGuest(ctx, cluster.Container, vmid, lock)
@@ -156,6 +157,7 @@ func (s *Service) Reassign(ctx context.Context, o Reassign) error {
 			return err
 		}
 		defer l.Release() //nolint:errcheck // closing a lock file cannot lose anything
+		locks[vmid] = l
 	}
 	h, err := s.handover(ctx, o)
 	if err != nil {
@@ -171,10 +173,18 @@ func (s *Service) Reassign(ctx context.Context, o Reassign) error {
 	if err := s.release(ctx, o, &h, undo); err != nil {
 		return err
 	}
-	if err := s.attach(ctx, o, h, running); err != nil {
+	if err := s.hand(ctx, o, h, running); err != nil {
 		return err
 	}
 	undo.Success()
+	if running && o.Attach != nil && !guest.IsUnused(o.TargetKey) {
+		if err := locks[o.Target].Release(); err != nil {
+			return err
+		}
+		if err := o.Attach(ctx, o.Target, o.TargetKey, h.point.Value()); err != nil {
+			api.Warnf(ctx, "%v", err)
+		}
+	}
 	tell(ctx, "target container '%s' updated with '%s'\n", o.Target, o.TargetKey)
 	return nil
 }
@@ -229,23 +239,14 @@ func (s *Service) release(ctx context.Context, o Reassign, h *handover, undo *re
 	return nil
 }
 
-// attach gives a volume to its new container, whose lock is held. In one that runs it is
-// pending first, so that it is nowhere lost when it cannot be mounted there now.
-func (s *Service) attach(ctx context.Context, o Reassign, h handover, running bool) error {
+// hand notes a volume with its new container, whose lock is held. In one that runs it is
+// pending, so that it is nowhere lost when it cannot be mounted there now.
+func (s *Service) hand(ctx context.Context, o Reassign, h handover, running bool) error {
 	value := h.point.Value()
-	if !running || guest.IsUnused(o.TargetKey) {
+	if running && !guest.IsUnused(o.TargetKey) {
+		guest.AddPending(h.target, o.TargetKey, value)
+	} else {
 		h.target.Values[o.TargetKey] = value
-		return s.Save(ctx, o.Target, h.target)
 	}
-	guest.AddPending(h.target, o.TargetKey, value)
-	if err := s.Save(ctx, o.Target, h.target); err != nil {
-		return err
-	}
-	if o.Attach == nil {
-		return nil
-	}
-	if err := o.Attach(ctx, o.Target, o.TargetKey, value); err != nil {
-		api.Warnf(ctx, "%v", err)
-	}
-	return nil
+	return s.Save(ctx, o.Target, h.target)
 }

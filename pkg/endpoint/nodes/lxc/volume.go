@@ -10,6 +10,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/container"
+	"github.com/virtsmith/virtsmith/pkg/container/edit"
 	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -82,13 +83,16 @@ func (r moveRequest) toStorage() volumes.Move {
 	return o
 }
 
-func (r moveRequest) toContainer() volumes.Reassign {
+func (s *Service) toContainer(r moveRequest) volumes.Reassign {
 	key := r.Volume
 	if r.TargetVolume != nil {
 		key = *r.TargetVolume
 	}
 	return volumes.Reassign{
 		VM: r.VMID, Key: string(r.Volume), Target: *r.TargetVMID, TargetKey: string(key), Digest: r.Digest, TargetDigest: r.TargetDigest,
+		Attach: func(ctx context.Context, vmid id.VM, key, value string) error {
+			return s.Edit.Update(ctx, edit.Update{VM: vmid, Values: schema.Params{key: value}})
+		},
 	}
 }
 
@@ -98,7 +102,7 @@ func (s *Service) prepareMove(ctx context.Context, req moveRequest) (api.Job, er
 	case req.TargetVMID != nil && req.Storage != nil:
 		return api.Job{}, both("either set 'storage' or 'target-vmid', but not both")
 	case req.TargetVMID != nil:
-		to := req.toContainer()
+		to := s.toContainer(req)
 		name := fmt.Sprintf("%s-%s>%s-%s", to.VM, to.Key, to.Target, to.TargetKey)
 		return api.Job{Type: "move_volume", ID: name}, s.Volumes.CheckReassign(ctx, to)
 	case req.Storage != nil:
@@ -109,7 +113,7 @@ func (s *Service) prepareMove(ctx context.Context, req moveRequest) (api.Job, er
 
 func (s *Service) move(ctx context.Context, req moveRequest) error {
 	if req.TargetVMID != nil {
-		return s.Volumes.Reassign(ctx, req.toContainer())
+		return s.Volumes.Reassign(ctx, s.toContainer(req))
 	}
 	return s.Volumes.Move(ctx, req.toStorage())
 }
