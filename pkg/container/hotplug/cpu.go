@@ -14,7 +14,6 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/container"
 	"github.com/virtsmith/virtsmith/pkg/container/lxcconf"
 	"github.com/virtsmith/virtsmith/pkg/container/power"
-	"github.com/virtsmith/virtsmith/pkg/lxc"
 )
 
 // period is that of the handing out of processor time, in microseconds.
@@ -62,27 +61,28 @@ func (m *machine) setCores(ctx context.Context) error {
 		return err
 	}
 	if !m.kernel.Kernel.Unified {
-		return bind(filepath.Join(cpusets, filepath.Dir(lxc.PayloadGroup(m.name()))), m.name(), cpus)
+		dir, err := m.found.dir("cpuset")
+		if err != nil {
+			return err
+		}
+		return bind(dir, cpus)
 	}
 	text := "\n" // all that the group above has
 	if len(cpus) > 0 {
 		text = lxcconf.FormatCPUs(cpus)
 	}
-	return m.LXC.SetCgroup(ctx, m.name(), "cpuset.cpus", text)
+	return m.limits.Write(cpusFile, text)
 }
-
-// cpusets is where version 1 has the sets of processors.
-const cpusets = "/sys/fs/cgroup/cpuset"
 
 const cpusFile = "cpuset.cpus"
 
-// bind gives the group name below parent, with all below it, a set of processors; nil is all that the
-// parent has. A group of version 1 must have all that those below it have, at any moment: so
+// bind gives a group of version 1, with all below it, a set of processors; nil is all that the
+// one above has. A group of version 1 must have all that those below it have, at any moment: so
 // first all get what is new besides what they have, from the top, and then lose what is not,
 // from the bottom.
-func bind(parent, name string, cpus []int) error {
+func bind(dir string, cpus []int) error {
 	if len(cpus) == 0 {
-		text, err := os.ReadFile(filepath.Join(parent, cpusFile))
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(dir), cpusFile))
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func bind(parent, name string, cpus []int) error {
 		}
 	}
 	var groups []string
-	err := filepath.WalkDir(filepath.Join(parent, name), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			groups = append(groups, path)
 		}
@@ -126,5 +126,5 @@ func change(group string, to func([]int) []int) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, []byte(lxcconf.FormatCPUs(to(now))), 0)
+	return writeFile(file, lxcconf.FormatCPUs(to(now)))
 }

@@ -63,6 +63,8 @@ type machine struct {
 	kernel  lxcconf.Machine
 	init    int // the first process, as the host numbers it
 	network *os.File
+	limits  limits
+	found   groups
 	memory  *error // how the change of memory went, nil before it
 }
 
@@ -145,11 +147,17 @@ func (s *Service) open(ctx context.Context, vmid id.VM, doc *config.Doc, keys []
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.PidfdSendSignal(process, 0, nil, 0); err != nil {
+	found, err := groupsOf(init, vmid.String(), kernel.Kernel.Unified)
+	if err == nil {
+		err = unix.PidfdSendSignal(process, 0, nil, 0)
+	}
+	if err != nil {
 		network.Close()
 		return nil, fmt.Errorf("init of container %d: %w", vmid, err)
 	}
-	return &machine{Service: s, vmid: vmid, doc: doc, keys: keys, kernel: kernel, init: init, network: network}, nil
+	return &machine{
+		Service: s, vmid: vmid, doc: doc, keys: keys, kernel: kernel, init: init, network: network, limits: found, found: found,
+	}, nil
 }
 
 // delete ends an option of the running container.

@@ -1,7 +1,6 @@
 package hotplug
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,26 +13,24 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/virtsmith/virtsmith/pkg/config"
-	"github.com/virtsmith/virtsmith/pkg/container/ct"
 	"github.com/virtsmith/virtsmith/pkg/container/lxcconf"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/lxc"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
-// kernel stands for LXC with the control group of one container, and refuses what the kernel
+// kernel stands for the control group of one container, and refuses what the kernel
 // would.
 type kernel struct {
-	ct.Runtime
 	files  map[string]string
 	writes []string
 	needs  uint64 // bytes that cannot be taken back
 	broken string // a file that cannot be written
 }
 
-func (k *kernel) Cgroup(_ context.Context, _, file string) (string, error) { return k.files[file], nil }
+func (k *kernel) Read(file string) (string, error) { return k.files[file], nil }
 
-func (k *kernel) SetCgroup(_ context.Context, _, file, value string) error {
+func (k *kernel) Write(file, value string) error {
 	n, _ := strconv.ParseUint(value, 10, 64)
 	both, _ := strconv.ParseUint(k.files[limitAll], 10, 64)
 	one, _ := strconv.ParseUint(k.files[limit1], 10, 64)
@@ -93,6 +90,7 @@ func TestLimits(t *testing.T) {
 			writes: limitAll + "=1280 " + limitAll + "=768", fault: "unable to hotplug memory: input/output error", left: schema.Params{"memory": "1024"},
 		},
 		{name: "2 grow", files: v2, pending: schema.Params{"memory": "1024", "swap": "512"}, writes: max2 + "=1024 " + high2 + "=1016 " + swap2 + "=512"},
+		{name: "2 large", files: v2, pending: schema.Params{"memory": "32768"}, writes: max2 + "=32768 " + high2 + "=32640 " + swap2 + "=256"},
 		{name: "2 shrink", files: v2, pending: schema.Params{"memory": "256"}, needs: 100, writes: high2 + "=254 " + swap2 + "=256 " + max2 + "=256"},
 		{name: "2 no swap", files: v2, pending: schema.Params{"delete": "swap"}, writes: max2 + "=512 " + high2 + "=508 " + swap2 + "=0"},
 		{
@@ -129,7 +127,7 @@ func TestLimits(t *testing.T) {
 				doc.Pending[key] = value
 				keys[key] = true
 			}
-			m := &machine{Service: &Service{Host: &ct.Host{LXC: k}}, vmid: 100, doc: doc}
+			m := &machine{Service: &Service{}, vmid: 100, doc: doc, limits: k}
 			for key := range keys {
 				if key == "delete" {
 					key = tt.pending[key]
@@ -189,7 +187,7 @@ func TestBind(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := bind(parent, "100", tt.cpus); err != nil {
+			if err := bind(parent+"/100", tt.cpus); err != nil {
 				t.Fatal(err)
 			}
 			var got []string
@@ -198,14 +196,14 @@ func TestBind(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got = append(got, string(text))
+				got = append(got, strings.TrimSpace(string(text)))
 			}
 			if diff := cmp.Diff(tt.want, strings.Join(got, " ")); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
-	if err := bind(t.TempDir(), "100", []int{0}); err != nil {
+	if err := bind(t.TempDir()+"/100", []int{0}); err != nil {
 		t.Errorf("a container that has just ended: %v", err)
 	}
 }
@@ -227,6 +225,27 @@ func TestParseAddress(t *testing.T) {
 		}
 		if got != tt.want {
 			t.Errorf("%s %s: %s, want %s", tt.ip, tt.gateway, got, tt.want)
+		}
+	}
+}
+
+func TestGroups(t *testing.T) {
+	v1 := "12:devices:/lxc/100/ns/init.scope\n4:cpuset:/lxc/100/ns\n3:cpu,cpuacct:/box/lxc/100/ns\n2:memory:/lxc/1001/ns\n0::/\n"
+	v2 := "1:name=systemd:/lxc/7\n0::/box/lxc/100/ns/system.slice/cron.service\n"
+	for _, tt := range []struct{ name, paths, file, want string }{
+		{"1", v1, "cpuset.cpus", "/cg/cpuset/lxc/100/cpuset.cpus"},
+		{"1, below", v1, "devices.allow", "/cg/devices/lxc/100/devices.allow"},
+		{"1, in a box", v1, "cpu.shares", "/cg/cpu/box/lxc/100/cpu.shares"},
+		{"1, of another", v1, "memory.limit_in_bytes", "container 100 has no control group of its own for memory"},
+		{"1, none", v1, "pids.max", "container 100 has no control group of its own for pids"},
+		{"2", v2, "memory.max", "/cg/box/lxc/100/memory.max"},
+	} {
+		got, err := groups{root: "/cg", paths: tt.paths, name: "100", unified: tt.paths == v2}.file(tt.file)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/container/lxcconf"
 	"github.com/virtsmith/virtsmith/pkg/guest"
@@ -81,7 +80,7 @@ func (m *machine) wanted(key string, none int) (int, error) {
 func (m *machine) changeMemory1(ctx context.Context, files map[string]string, memory int) error {
 	order := []string{limit1, limitAll}
 	if _, both := files[limitAll]; both {
-		old, err := m.number(ctx, limitAll)
+		old, err := m.number(limitAll)
 		if err != nil {
 			return err
 		}
@@ -93,10 +92,10 @@ func (m *machine) changeMemory1(ctx context.Context, files map[string]string, me
 	if err == nil {
 		return nil
 	}
-	err = m.tooMuch(ctx, usage1, "memory", memory, err)
+	err = m.tooMuch(usage1, "memory", memory, err)
 	if both, limited := files[limitAll]; limited {
 		n, _ := strconv.Atoi(both)
-		err = m.tooMuch(ctx, usageAll, "memory and swap", n/mebibyte, err)
+		err = m.tooMuch(usageAll, "memory and swap", n/mebibyte, err)
 	}
 	return err
 }
@@ -105,7 +104,7 @@ func (m *machine) changeMemory1(ctx context.Context, files map[string]string, me
 // make the kernel kill; so a smaller one is set only when the lower mark, at which it takes
 // back what can be had, has made room for it.
 func (m *machine) changeMemory2(ctx context.Context, files map[string]string, memory int) error {
-	old, err := m.number(ctx, max2)
+	old, err := m.number(max2)
 	if err != nil {
 		return err
 	}
@@ -113,22 +112,22 @@ func (m *machine) changeMemory2(ctx context.Context, files map[string]string, me
 	if limit >= old {
 		return m.write(ctx, []string{max2, high2, swap2}, files)
 	}
-	mark, err := m.LXC.Cgroup(ctx, m.name(), high2)
+	mark, err := m.limits.Read(high2)
 	if err != nil {
 		return err
 	}
 	if err := m.write(ctx, []string{high2}, files); err != nil {
 		return err
 	}
-	used, err := m.number(ctx, current2)
+	used, err := m.number(current2)
 	if err == nil && used > limit {
-		err = m.tooMuch(ctx, current2, "memory", memory, errors.New("its processes need it"))
+		err = m.tooMuch(current2, "memory", memory, errors.New("its processes need it"))
 	}
 	if err == nil {
 		err = m.write(ctx, []string{swap2, max2}, files)
 	}
 	if err != nil {
-		return errors.Join(err, m.LXC.SetCgroup(context.WithoutCancel(ctx), m.name(), high2, mark))
+		return errors.Join(err, m.limits.Write(high2, mark))
 	}
 	return nil
 }
@@ -137,11 +136,11 @@ func (m *machine) changeMemory2(ctx context.Context, files map[string]string, me
 type tooMuchError struct{ error }
 
 // tooMuch says of a limit that could not be set that the container uses more, where it does.
-func (m *machine) tooMuch(ctx context.Context, file, what string, limit int, err error) error {
+func (m *machine) tooMuch(file, what string, limit int, err error) error {
 	if _, told := errors.AsType[tooMuchError](err); told {
 		return err
 	}
-	used, failed := m.number(ctx, file)
+	used, failed := m.number(file)
 	if failed != nil || used <= uint64(limit)*mebibyte {
 		return err
 	}
@@ -158,28 +157,25 @@ func (m *machine) write(ctx context.Context, order []string, files map[string]st
 		if !wanted {
 			continue
 		}
-		old, err := m.LXC.Cgroup(ctx, m.name(), file)
+		old, err := m.limits.Read(file)
 		if err != nil {
 			return err
 		}
-		if err := m.LXC.SetCgroup(ctx, m.name(), file, value); err != nil {
+		if err := m.limits.Write(file, value); err != nil {
 			return err
 		}
-		if old != "" {
-			undo.Add("restore "+file, func(ctx context.Context) error { return m.LXC.SetCgroup(ctx, m.name(), file, old) })
-		}
+		undo.Add("restore "+file, func(context.Context) error { return m.limits.Write(file, old) })
 	}
 	undo.Success()
 	return nil
 }
 
 // number reads a file of the container's control group with a number, or none for "max".
-func (m *machine) number(ctx context.Context, file string) (uint64, error) {
-	text, err := m.LXC.Cgroup(ctx, m.name(), file)
+func (m *machine) number(file string) (uint64, error) {
+	text, err := m.limits.Read(file)
 	if err != nil {
 		return 0, err
 	}
-	text = strings.TrimSpace(text)
 	if text == "max" {
 		return 1<<64 - 1, nil
 	}

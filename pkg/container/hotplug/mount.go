@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -84,7 +83,7 @@ func (m *machine) addDevice(ctx context.Context, key string, d container.Device)
 		return nil // all that there is may be opened: what is there was given
 	}
 	rule := fmt.Sprintf("%s %s %s", node.Type(), node.Number(), access)
-	if err := m.LXC.SetCgroup(ctx, m.name(), file, rule); err != nil {
+	if err := m.allow(ctx, file, rule); err != nil {
 		return errors.Join(err, m.mounter(ctx).RemoveNode(context.WithoutCancel(ctx), in, node))
 	}
 	return nil
@@ -100,9 +99,8 @@ func (m *machine) container() (mount.Container, error) {
 	if err != nil {
 		return mount.Container{}, err
 	}
-	return mount.Container{
-		Init: m.init, IDs: ids, Monitor: monitor, Staging: filepath.Join(m.Root, "run/virtsmith/mounts", m.name()),
-	}, nil
+	// What is left of it is an empty folder, which goes with the container's own.
+	return mount.Container{Init: m.init, IDs: ids, Monitor: monitor, Staging: m.Dir(m.vmid)}, nil
 }
 
 // mounter is the machine, as far as it mounts.

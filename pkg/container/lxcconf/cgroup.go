@@ -70,10 +70,11 @@ func MemoryLimits(memory, swap int, unified, swapLimit bool) [][2]string {
 	number := func(n int) string { return strconv.Itoa(n) }
 	bytes := memory * mebibyte
 	if unified {
-		// A little below the limit the kernel begins to press, before it has to kill.
+		// A little below the limit the kernel begins to press, before it has to kill: 128 MiB,
+		// or less of a limit that is not large.
 		return [][2]string{
 			{"memory.max", number(bytes)},
-			{"memory.high", number(bytes / 128 * 127)},
+			{"memory.high", number(bytes - min(bytes/128, 128*mebibyte))},
 			{"memory.swap.max", number(swap * mebibyte)},
 		}
 	}
