@@ -123,6 +123,7 @@ func New(h Host) *App {
 	}
 	a.CTs = a.containers(runner)
 	a.CTPower = a.ctPower(runner)
+	a.CTPower.ApplyPending = a.ctEdit().Apply
 	a.Power = a.power(runner)
 	a.Edit = a.edit(&disks.Service{Host: a.VMs, Firmware: power.Firmware, Gather: a.Power.Gather})
 	return a

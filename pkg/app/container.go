@@ -10,6 +10,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/container/destroy"
 	"github.com/virtsmith/virtsmith/pkg/container/edit"
 	"github.com/virtsmith/virtsmith/pkg/container/hotplug"
+	ctpower "github.com/virtsmith/virtsmith/pkg/container/power"
 	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/endpoint/nodes/lxc"
 	"github.com/virtsmith/virtsmith/pkg/id"
@@ -35,9 +36,26 @@ func (a *App) containers(runner run.Runner) *ct.Host {
 func (a *App) containerMethods() *lxc.Service {
 	return &lxc.Service{
 		CTs: a.CTs, Groups: groups, Power: a.CTPower, Replace: replace, Volumes: &volumes.Service{Host: a.CTs},
-		Edit:      &edit.Service{Host: a.CTs, Random: rand.Reader, Plugger: a.ctHotplug()},
-		Destroyer: &destroy.Service{Host: a.CTs},
+		Edit:      a.ctEdit(),
+		Destroyer: &destroy.Service{Host: a.CTs, Stop: a.stopCT, Clear: a.CTPower.Clear},
+		StartCT:   a.startCT,
 	}
+}
+
+// ctEdit joins what makes containers and changes their configurations.
+func (a *App) ctEdit() *edit.Service {
+	return &edit.Service{
+		Host: a.CTs, Volumes: &volumes.Service{Host: a.CTs}, Random: rand.Reader, Setup: a.setupEnv,
+		Plugger: a.ctHotplug(), Start: a.startCT,
+	}
+}
+
+func (a *App) startCT(ctx context.Context, vmid id.VM) error {
+	return a.CTPower.Start(ctx, vmid, ctpower.StartOptions{})
+}
+
+func (a *App) stopCT(ctx context.Context, vmid id.VM) error {
+	return a.CTPower.Stop(ctx, vmid, ctpower.StopOptions{})
 }
 
 // ctHotplug joins what changes containers that run.

@@ -59,7 +59,7 @@ func (s *Service) Check(ctx context.Context, o Options) error {
 }
 
 func errRunning(vmid id.VM) error {
-	return fmt.Errorf("unable to destroy CT %s - container is running; stop it, or use --force", vmid)
+	return fmt.Errorf("unable to destroy CT %s - container is running", vmid)
 }
 
 func (s *Service) check(ctx context.Context, o Options, doc *config.Doc) error {

@@ -62,7 +62,7 @@ func (s *Service) hold(ctx context.Context, vmid id.VM, doc *config.Doc, key str
 		if isWish(container.VolumeOf(value)) { // another version leaves the making to us
 			undo := revert.New(ctx, func(err error) { api.Warnf(ctx, "%v", err) })
 			defer undo.Fail()
-			kept, err := s.kept(ctx, vmid, schema.Params{key: value}, doc.Values, undo)
+			kept, err := s.Volumes.Make(ctx, vmid, schema.Params{key: value}, doc.Values, undo)
 			if err != nil {
 				return err
 			}

@@ -17,30 +17,24 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
+	"github.com/virtsmith/virtsmith/pkg/container/setup"
+	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/id"
-	"github.com/virtsmith/virtsmith/pkg/revert"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 )
 
 // A Service edits the containers of a node.
 type Service struct {
 	*ct.Host
-	Random io.Reader // hardware addresses and salts are made of it
-	// Volumes makes what containers are made of.
-	Volumes Volumes
+	Volumes *volumes.Service
+	Random  io.Reader // hardware addresses and salts are made of it
+	// Setup is what the set-up of distributions needs to know of the node.
+	Setup func(ctx context.Context) setup.Env
 	// Plugger makes the pending changes of a running container hold, as far as that is
 	// possible. nil leaves all of them for the next start.
 	Plugger Plugger
 	// Start starts a container.
 	Start func(ctx context.Context, vmid id.VM) error
-}
-
-// Volumes makes the volumes of containers.
-type Volumes interface {
-	// Make makes the volumes that mount points ask for, such as local:4,mp=/data, each
-	// with a file system that fits a container with the given values, and returns the
-	// points with the names of their volumes. undo frees what was made.
-	Make(ctx context.Context, vmid id.VM, points, values schema.Params, undo *revert.List) (schema.Params, error)
 }
 
 // A Plugger makes changes hold in a running container.

@@ -106,7 +106,7 @@ func (e *editing) set(ctx context.Context) error {
 			}
 		}
 	}
-	kept, err := e.kept(ctx, e.VM, points, guest.Merged(e.doc), e.undo)
+	kept, err := e.Volumes.Make(ctx, e.VM, points, guest.Merged(e.doc), e.undo)
 	if err != nil {
 		return err
 	}

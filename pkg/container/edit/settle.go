@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/container"
 	"github.com/virtsmith/virtsmith/pkg/guest"
+	"github.com/virtsmith/virtsmith/pkg/guest/hook"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/schema"
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -113,14 +113,5 @@ func (s *settler) checkHook(ctx context.Context, volume string) error {
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist) || err == nil && !info.Mode().IsRegular():
-		return fmt.Errorf("script '%s' does not exist", volume)
-	case err != nil:
-		return fmt.Errorf("script '%s': %w", volume, err)
-	case info.Mode().Perm()&0o111 == 0:
-		return fmt.Errorf("script '%s' is not executable", volume)
-	}
-	return nil
+	return hook.Script{Volume: volume, Path: path}.Check()
 }

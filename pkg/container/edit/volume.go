@@ -3,70 +3,20 @@ package edit
 import (
 	"context"
 	"fmt"
-	"maps"
-	"regexp"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/container"
+	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
-	"github.com/virtsmith/virtsmith/pkg/revert"
 	"github.com/virtsmith/virtsmith/pkg/schema"
-	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
 // isWish tells whether a mount point asks for a volume to be made: local:4 is one of 4 GiB.
 func isWish(volume string) bool {
-	ok, _ := regexp.MatchString(`^[^:\s/]+:\d+(\.\d+)?$`, volume)
+	_, _, ok := volumes.AsksNew(volume)
 	return ok
-}
-
-// kept returns mount points as they are kept: those that ask for a volume with one that
-// was made for them, the others with the sizes of theirs.
-func (s *Service) kept(ctx context.Context, vmid id.VM, points, values schema.Params, undo *revert.List) (schema.Params, error) {
-	kept, wishes := schema.Params{}, schema.Params{}
-	for _, key := range sorted(points) {
-		p, err := container.ParsePoint(key, points[key])
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case isWish(p.Volume):
-			wishes[key] = points[key]
-			continue
-		case p.Kind() == container.VolumeSource:
-			if err := s.rescan(ctx, &p); err != nil {
-				fmt.Fprintf(api.StreamsOf(ctx).Err, "Could not rescan volume size - %v\n\n", err)
-			}
-		}
-		kept[key] = p.Value()
-	}
-	if len(wishes) == 0 {
-		return kept, nil
-	}
-	made, err := s.Volumes.Make(ctx, vmid, wishes, values, undo)
-	maps.Copy(kept, made)
-	return kept, err
-}
-
-// rescan notes the size that the volume of a mount point has.
-func (s *Service) rescan(ctx context.Context, p *container.Point) error {
-	v, err := id.ParseVolume(p.Volume)
-	if err != nil {
-		return err
-	}
-	if _, err := s.Storage.Parse(ctx, v); err != nil {
-		return err
-	}
-	if err := s.Storage.Activate(ctx, v.Storage); err != nil {
-		return err
-	}
-	info, err := s.Storage.Info(ctx, v)
-	if err == nil && info.Size > 0 {
-		p.Size = new(schema.Size(info.Size).String())
-	}
-	return err
 }
 
 // checkPoint checks what a mount point names, and touches nothing.
@@ -78,11 +28,10 @@ func (s *Service) checkPoint(ctx context.Context, p container.Point) error {
 	if err != nil {
 		return err
 	}
-	d, err := s.Storage.Enabled(ctx, v.Storage)
-	if err == nil && !d.Has(storage.Rootdir) {
-		err = fmt.Errorf("storage '%s' does not allow content type 'rootdir' (Container)", v.Storage)
+	if _, err := s.Storage.Enabled(ctx, v.Storage); err != nil {
+		return err
 	}
-	return err
+	return s.Volumes.CheckStorage(ctx, v.Storage)
 }
 
 // owned returns the volume that text names where it belongs to the container.

@@ -22,9 +22,9 @@ type Service struct {
 	Edit      *edit.Service
 	Destroyer *destroy.Service
 	Power     *power.Service
+	Volumes   *volumes.Service
 	// Replace runs a program in the place of this process, and returns only where it cannot.
 	Replace func(argv []string) error
-	Volumes *volumes.Service
 	// Groups looks at the control groups of the machine.
 	Groups func() (*cgroup.Tree, error)
 	// StartCT starts a container, in this process.
@@ -36,6 +36,7 @@ func (s *Service) Methods() []api.Method {
 	return slices.Concat(
 		s.configMethods(),
 		s.consoleMethods(),
+		s.createMethods(),
 		s.destroyMethods(),
 		s.featureMethods(),
 		s.listMethods(),
