@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
+	"github.com/virtsmith/virtsmith/pkg/container/clone"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
 	"github.com/virtsmith/virtsmith/pkg/container/destroy"
 	"github.com/virtsmith/virtsmith/pkg/container/edit"
@@ -37,6 +38,7 @@ func (a *App) containerMethods() *lxc.Service {
 	return &lxc.Service{
 		CTs: a.CTs, Groups: groups, Power: a.CTPower, Replace: replace, Volumes: &volumes.Service{Host: a.CTs},
 		Edit:      a.ctEdit(),
+		Clones:    &clone.Service{Host: a.CTs, Volumes: &volumes.Service{Host: a.CTs}, Random: rand.Reader, Setup: a.setupEnv},
 		Destroyer: &destroy.Service{Host: a.CTs, Stop: a.stopCT, Clear: a.CTPower.Clear},
 		StartCT:   a.startCT,
 	}

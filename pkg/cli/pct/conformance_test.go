@@ -35,8 +35,18 @@ func TestConformancePct(t *testing.T) {
 
 // deviations are the cases where we differ knowingly, with the reason.
 func deviations() map[string]string {
+	const crosses = "what crosses nodes comes with the cluster; it is not declared before"
+	const lists = "the list of commands has no migrate and remote-migrate: " + crosses
+	const untouched = "upstream locks the source before it looks, which writes its file in another order; we touch nothing"
 	return map[string]string{
-		"lab: pct set 202 --delete cores": "an option that is deleted is gone; upstream makes its pending value hold instead",
-		"lab: pct rollback 203 s1":        "upstream tries it and leaves the container locked; we see first that the volume cannot go back",
+		"cluster: pct migrate 501 pve2":            crosses,
+		"lab: pct migrate 200 pve1":                crosses,
+		"empty: pct":                               lists,
+		"empty: pct l":                             lists,
+		"lab: pct li":                              lists,
+		"lab: pct clone 203 300 --full 0":          untouched,
+		"lab: pct clone 203 300 --snapname nosuch": untouched,
+		"lab: pct set 202 --delete cores":          "an option that is deleted is gone; upstream makes its pending value hold instead",
+		"lab: pct rollback 203 s1":                 "upstream tries it and leaves the container locked; we see first that the volume cannot go back",
 	}
 }

@@ -5,6 +5,13 @@ import "github.com/virtsmith/virtsmith/pkg/cli"
 // examples are for the manual page.
 func examples() []cli.Example {
 	return []cli.Example{
+		{Line: "pveam update && pveam download local debian-12-standard_12.7-1_amd64.tar.zst", Doc: "Get a template."},
+		{Line: "pct create 200 local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst --hostname web --memory 1024 --rootfs local:8 --net0 name=eth0,bridge=vmbr0,ip=dhcp --ssh-public-keys ~/.ssh/id_ed25519.pub --start 1", Doc: "Make an unprivileged container with a root of 8 GiB, and start it."},
+		{Line: "pct exec 200 -- apt-get update", Doc: "Run a program in it; the exit code is that of the program."},
+		{Line: "pct set 200 --memory 2048 --mp0 local:16,mp=/srv", Doc: "Give a running container more memory, and a new volume."},
+		{Line: "pct push 200 site.conf /etc/nginx/conf.d/site.conf --perms 0644", Doc: "Copy a file into it."},
+		{Line: "pct snapshot 200 before --description 'before the upgrade'", Doc: "Keep its volumes as they are."},
+		{Line: "pct destroy 200 --purge --dry-run", Doc: "See what would be removed."},
 		{Line: "pct list --output-format json", Doc: "Feed the list of containers to another program."},
 	}
 }

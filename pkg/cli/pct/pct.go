@@ -46,6 +46,7 @@ func Tool() cli.Tool {
 		Examples: examples(),
 		Files:    files(),
 		Commands: cli.Commands{
+			"clone":        {Class: guestClass, Method: "POST /nodes/{node}/lxc/{vmid}/clone", Args: []string{"vmid", "newid"}, Fixed: here()},
 			"config":       {Class: configClass, Method: "GET /nodes/{node}/lxc/{vmid}/config", Args: []string{"vmid"}, Fixed: here(), Print: printConfig},
 			"create":       {Class: guestClass, Method: "POST /nodes/{node}/lxc", Args: []string{"vmid", "ostemplate"}, Fixed: here(), Mapping: secrets()},
 			"console":      {Method: "pct:console", Args: []string{"vmid"}},

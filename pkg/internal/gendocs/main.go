@@ -14,6 +14,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/app"
 	"github.com/virtsmith/virtsmith/pkg/cli"
+	"github.com/virtsmith/virtsmith/pkg/cli/pct"
 	"github.com/virtsmith/virtsmith/pkg/cli/pveam"
 	"github.com/virtsmith/virtsmith/pkg/cli/pvesm"
 	"github.com/virtsmith/virtsmith/pkg/cli/qm"
@@ -39,7 +40,7 @@ func main() {
 }
 
 // tools lists the tools that have a manual page.
-func tools() []cli.Tool { return []cli.Tool{pveam.Tool(), pvesm.Tool(), qm.Tool()} }
+func tools() []cli.Tool { return []cli.Tool{pct.Tool(), pveam.Tool(), pvesm.Tool(), qm.Tool()} }
 
 // methods returns all methods. Nothing is done with them, so the world they are in
 // does not matter.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
+	"github.com/virtsmith/virtsmith/pkg/container/clone"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
 	"github.com/virtsmith/virtsmith/pkg/container/destroy"
 	"github.com/virtsmith/virtsmith/pkg/container/edit"
@@ -20,6 +21,7 @@ import (
 type Service struct {
 	CTs       *ct.Host
 	Edit      *edit.Service
+	Clones    *clone.Service
 	Destroyer *destroy.Service
 	Power     *power.Service
 	Volumes   *volumes.Service
@@ -34,6 +36,7 @@ type Service struct {
 // Methods declares what s serves.
 func (s *Service) Methods() []api.Method {
 	return slices.Concat(
+		s.cloneMethods(),
 		s.configMethods(),
 		s.consoleMethods(),
 		s.createMethods(),

@@ -26,9 +26,10 @@ func (c copied) file(vmid id.VM, source, dest string) transfer.File {
 	return transfer.File{VM: vmid, Source: source, Dest: dest, Perms: value(c.Perms), User: value(c.User), Group: value(c.Group)}
 }
 
-func value(option *string) string {
+// value returns what an option says, the zero value where it is not given.
+func value[T any](option *T) T {
 	if option == nil {
-		return ""
+		return *new(T)
 	}
 	return *option
 }
