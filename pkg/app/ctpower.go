@@ -39,6 +39,7 @@ func (a *App) ctPower(runner run.Runner) *power.Service {
 		Net:       func() (power.Net, error) { return link.Open() },
 		Hook:      []string{a.Exe, HookWord},
 		Env:       []string{"VIRTSMITH_ROOT=" + a.Root, "VIRTSMITH_NODE=" + a.Node},
+		Space:     a.env(power.SpaceVariable),
 		Setup:     a.setUp,
 		Restart:   a.restart,
 		Shutdowns: func(ctx context.Context, vmid id.VM) error { return a.endTasks(ctx, "vzshutdown", vmid) },

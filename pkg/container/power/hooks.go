@@ -154,7 +154,7 @@ func (s *Service) ended(ctx context.Context, vmid id.VM, target string) error {
 	}
 	if target == rebootTarget || !s.attended(vmid) {
 		argv := append(slices.Clone(s.Hook), afterPhase, vmid.String(), target)
-		faults = append(faults, outside(argv, os.Getenv(spaceVariable)))
+		faults = append(faults, outside(argv, s.Space))
 	}
 	return errors.Join(faults...)
 }

@@ -38,6 +38,8 @@ type Service struct {
 	// container are added to it. Env is what such a process needs to find our world.
 	Hook []string
 	Env  []string
+	// Space is what [SpaceVariable] says, in a hook.
+	Space string
 	// Setup makes the files in the root of a container say what its configuration says.
 	Setup func(context.Context, *rootfs.Root, *container.Config) error
 	// ApplyPending makes the changes that wait for the next start hold.

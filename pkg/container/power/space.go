@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spaceVariable tells hooks the mount namespace that the container was started from. They run
+// SpaceVariable tells hooks the mount namespace that the container was started from. They run
 // in the monitor's, where they would keep what is mounted there busy.
-const spaceVariable = "VIRTSMITH_MOUNT_NAMESPACE"
+const SpaceVariable = "VIRTSMITH_MOUNT_NAMESPACE"
 
 // mountSpace names the mount namespace we are in.
 func mountSpace() string {
@@ -48,7 +48,7 @@ func launch(argv []string, space string) error {
 	}
 	defer null.Close()
 	p, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
-		Dir: "/", Env: os.Environ(), Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
+		Dir: "/", Files: []*os.File{null, null, null}, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
 		return err

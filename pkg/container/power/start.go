@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,10 +74,9 @@ func (s *Service) prepare(ctx context.Context, vmid id.VM, o StartOptions) (*con
 		return nil, err
 	}
 	if len(doc.Pending) > 0 && s.ApplyPending != nil {
-		if err := s.ApplyPending(ctx, vmid, doc); err != nil {
-			return nil, err
-		}
-		if err := s.Save(ctx, vmid, doc); err != nil {
+		failed := s.ApplyPending(ctx, vmid, doc)
+		// What holds is noted whatever else failed: volumes may have been made for it.
+		if err := errors.Join(failed, s.Save(ctx, vmid, doc)); err != nil {
 			return nil, err
 		}
 	}
@@ -155,7 +155,7 @@ func (s *Service) launch(ctx context.Context, vmid id.VM, doc *config.Doc, o Sta
 	if err := remove(log); err != nil {
 		return err
 	}
-	start := lxc.Start{Name: vmid.String(), Path: s.LXCPath(), Log: log, Env: append(s.Env, spaceVariable+"="+mountSpace())}
+	start := lxc.Start{Name: vmid.String(), Path: s.LXCPath(), Log: log, Env: append(slices.Clone(s.Env), SpaceVariable+"="+mountSpace())}
 	if on := container.Typed(doc.Values).Debug; o.Debug || is(on) {
 		start.Level = "TRACE"
 	}
