@@ -335,6 +335,7 @@ func TestResize(t *testing.T) {
 	}
 	before := total()
 	if lack := mayGrowMounted(); lack != nil {
+		t.Log(lack)
 		err := n.Resize(n.ctx, Resize{VM: 100, Key: "rootfs", Size: "+200M"})
 		if err == nil || err.Error() != lack.Error() || n.values(100)["rootfs"] != "local:100/vm-100-disk-0.raw,size=200M" {
 			t.Errorf("%v", err)
@@ -517,9 +518,21 @@ func TestCloneAndTemplate(t *testing.T) {
 	}
 	linked := clone(101, false)
 	same(t, want, n.describe(linked))
+	same(t, want, n.describe(clone(101, true)))
+	n.must(n.Move(n.ctx, Move{VM: 100, Key: "rootfs", Storage: "local"}))
+	if values := n.values(100); values["rootfs"] != "local:100/base-100-disk-0.raw,size=102M" || values["unused0"] != "tree:100/base-100-disk-0.raw" || values["unused1"] != "" {
+		t.Errorf("%q", values)
+	}
+	same(t, want, n.describe(n.values(100)["rootfs"]))
+	if err := n.Resize(n.ctx, Resize{VM: 100, Key: "rootfs", Size: "+1G"}); err == nil || !strings.Contains(err.Error(), "can't resize base volume") {
+		t.Error(err)
+	}
 	doc, err := n.Load(n.ctx, 100)
 	n.must(err)
 	n.must(n.Remove(n.ctx, 100, doc, true))
+	if left, _ := filepath.Glob(filepath.Join(n.root, "*/images/100/*")); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
 	n.clean()
 }
 

@@ -26,6 +26,7 @@ func Packages() []Package {
 		{Path: "pkg/storage/iscsi", Time: 25 * time.Minute},
 		{Path: "pkg/storage/lvm", Time: 45 * time.Minute},
 		{Path: "pkg/storage/btrfs"},
+		{Path: "pkg/container/volumes", Run: "^TestResize"},
 		{Path: "pkg/storage/rbd", Run: "^TestKernelNode|^TestConformance", Time: 45 * time.Minute},
 		{Path: "pkg/storage/cephfs", Run: "^TestKernelNode", Time: 30 * time.Minute},
 		{Path: "pkg/storage/all", Run: "^TestNode", Time: time.Hour},
