@@ -92,7 +92,10 @@ func (s *Service) settled(ctx context.Context, c Creation) (values, points schem
 		return nil, nil, err
 	}
 	set := settler{Service: s, values: values}
-	return values, points, set.settle(ctx)
+	if err := set.settle(ctx); err != nil {
+		return nil, nil, err
+	}
+	return values, points, s.checkArchive(ctx, c)
 }
 
 // checkNumber refuses a number that is taken, save where a backup takes the place of what is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"runtime"
 	"strings"
 
@@ -47,7 +48,7 @@ func (n *newcomer) make(ctx context.Context) error {
 	if err := n.makeVolumes(ctx); err != nil {
 		return err
 	}
-	err := n.open(ctx, storage.Templates, func(kind unpack.Kind) error {
+	err := n.open(ctx, func(kind unpack.Kind) error {
 		return n.fill(ctx, func(ctx context.Context, root string) error {
 			if err := n.unpack(ctx, kind, root); err != nil {
 				return err
@@ -81,8 +82,8 @@ func (n *newcomer) makeVolumes(ctx context.Context) error {
 }
 
 // open opens the archive while fn runs.
-func (n *newcomer) open(ctx context.Context, want storage.Content, fn func(unpack.Kind) error) error {
-	path, err := n.archivePath(ctx, want)
+func (n *newcomer) open(ctx context.Context, fn func(unpack.Kind) error) error {
+	path, err := n.archivePath(ctx)
 	if err != nil {
 		return err
 	}
@@ -112,24 +113,33 @@ func (n *newcomer) open(ctx context.Context, want storage.Content, fn func(unpac
 	return fn(kind)
 }
 
-// archivePath returns where the archive is.
-func (n *newcomer) archivePath(ctx context.Context, want storage.Content) (string, error) {
+// checkArchive refuses what cannot be the archive of a container, as far as its name tells.
+func (s *Service) checkArchive(ctx context.Context, c Creation) error {
 	switch {
-	case n.Archive == unpack.Stdin:
-		return "", errors.New("an archive is not read from standard input: write it to a file, and name that")
-	case strings.HasPrefix(n.Archive, "/"):
+	case c.Archive == unpack.Stdin:
+		return errors.New("an archive is not read from standard input: write it to a file, and name that")
+	case strings.HasPrefix(c.Archive, "/"):
+		return nil
+	}
+	v, err := id.ParseVolume(c.Archive)
+	if err != nil {
+		return err
+	}
+	name, err := s.Storage.Parse(ctx, v)
+	if err == nil && name.Content != storage.Templates && name.Content != storage.Backups {
+		err = fmt.Errorf("'%s' is neither a template nor a backup of a container", v)
+	}
+	return err
+}
+
+// archivePath returns where the archive is.
+func (n *newcomer) archivePath(ctx context.Context) (string, error) {
+	if strings.HasPrefix(n.Archive, "/") {
 		return n.Archive, nil
 	}
 	v, err := id.ParseVolume(n.Archive)
 	if err != nil {
 		return "", err
-	}
-	name, err := n.Host.Storage.Parse(ctx, v)
-	if err != nil {
-		return "", err
-	}
-	if name.Content != want && name.Content != storage.Templates && name.Content != storage.Backups {
-		return "", fmt.Errorf("'%s' is not an archive of a container, it is in the '%s' content", v, name.Content)
 	}
 	if err := n.Host.Storage.Activate(ctx, v.Storage); err != nil {
 		return "", err
@@ -149,9 +159,24 @@ func (n *newcomer) unpackOptions() unpack.Options {
 	return unpack.Options{IgnoreErrors: n.IgnoreErrors, Arch: arch, Runner: n.Run, Now: n.Now}
 }
 
+// checkEmpty refuses a folder of the host that has files in it: those of the archive would
+// replace them.
+func checkEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err == nil && len(entries) > 0 {
+		err = fmt.Errorf("'%s' cannot become the root of a new container: it is not empty", dir)
+	}
+	return err
+}
+
 // fill mounts the volumes where nobody else sees them and calls fn with the folder. Folders and
-// devices of the host are left out: what an archive has in their place is not to be put there.
+// devices of the host are left out, save for the root: what an archive has in their place is
+// not to be put there.
 func (n *newcomer) fill(ctx context.Context, fn func(ctx context.Context, root string) error) error {
+	if p := plan.From(ctx); p != nil {
+		p.Stepf("mount the volumes of CT %d on %s", n.VM, n.RootDir(n.VM))
+		return fn(ctx, n.RootDir(n.VM))
+	}
 	values := clone(n.values, n.points)
 	ids, err := volumes.MountIDs(values)
 	if err != nil {
@@ -159,8 +184,14 @@ func (n *newcomer) fill(ctx context.Context, fn func(ctx context.Context, root s
 	}
 	var points []mount.Point
 	for _, p := range container.Typed(values).Points() {
-		if p.Kind() != container.VolumeSource {
+		switch {
+		case p.Kind() == container.VolumeSource:
+		case p.Key != container.Root:
 			continue
+		case p.Kind() == container.BindSource:
+			if err := checkEmpty(p.Volume); err != nil {
+				return err
+			}
 		}
 		m, err := n.Volumes.MountPoint(ctx, p, "")
 		if err != nil {
@@ -170,19 +201,14 @@ func (n *newcomer) fill(ctx context.Context, fn func(ctx context.Context, root s
 		points = append(points, m)
 	}
 	host := mount.Host{Warn: func(format string, args ...any) { api.Warnf(ctx, format, args...) }}
-	mounted := func() error {
+	err = private(func() error {
 		stack, err := host.Mount(ctx, n.RootDir(n.VM), ids, points)
 		if err != nil {
 			return err
 		}
 		err = fn(ctx, n.RootDir(n.VM))
 		return errors.Join(err, stack.Unmount(context.WithoutCancel(ctx)))
-	}
-	if plan.From(ctx) != nil {
-		err = mounted()
-	} else {
-		err = private(mounted)
-	}
+	})
 	n.deactivate(ctx)
 	return err
 }

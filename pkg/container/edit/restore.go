@@ -23,7 +23,7 @@ import (
 // restore makes the container from a backup.
 func (n *newcomer) restore(ctx context.Context) error {
 	api.Printf(ctx, "recovering backed-up configuration from '%s'\n", n.Archive)
-	return n.open(ctx, storage.Backups, func(unpack.Kind) error {
+	return n.open(ctx, func(unpack.Kind) error {
 		template, err := n.recover(ctx)
 		if err != nil {
 			return err
