@@ -39,7 +39,7 @@ func (a *App) containerMethods() *lxc.Service {
 		CTs: a.CTs, Groups: groups, Power: a.CTPower, Replace: replace, Volumes: &volumes.Service{Host: a.CTs},
 		Edit:      a.ctEdit(),
 		Clones:    &clone.Service{Host: a.CTs, Volumes: &volumes.Service{Host: a.CTs}, Random: rand.Reader, Setup: a.setupEnv},
-		Destroyer: &destroy.Service{Host: a.CTs, Stop: a.stopCT, Clear: a.CTPower.Clear},
+		Destroyer: &destroy.Service{Host: a.CTs, Volumes: &volumes.Service{Host: a.CTs}, Stop: a.stopCT, Clear: a.CTPower.Clear},
 		StartCT:   a.startCT,
 	}
 }

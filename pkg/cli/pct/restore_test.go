@@ -112,6 +112,17 @@ func TestRestore(t *testing.T) {
 	n.checkNothing(id)
 }
 
+func TestRestoreOfTemplate(t *testing.T) {
+	n := newNode(t)
+	id := testct.ID(t)
+	n.do("restore", fmt.Sprint(id), backup(t, "arch: amd64\nostype: alpine\nrootfs: local:100/base-100-disk-0.raw,size=64M\ntemplate: 1\n", ""))
+	if text := n.config(id); !strings.Contains(text, "template: 1\n") || !strings.Contains(text, "/base-") {
+		t.Error(text)
+	}
+	n.do("destroy", fmt.Sprint(id))
+	n.checkNothing(id)
+}
+
 func TestRestoreTemplate(t *testing.T) {
 	n := newNode(t)
 	id := testct.ID(t)

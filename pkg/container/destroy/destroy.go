@@ -4,27 +4,23 @@ package destroy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/config"
-	"github.com/virtsmith/virtsmith/pkg/container"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
+	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/guest/purge"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
-	"github.com/virtsmith/virtsmith/pkg/schema"
-	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
 // A Service destroys the containers of a node.
 type Service struct {
 	*ct.Host
+	Volumes *volumes.Service
 	// Stop stops a container that runs; nil refuses to.
 	Stop func(ctx context.Context, vmid id.VM) error
 	// Clear takes away what a container that does not run has left mounted; nil does
@@ -103,7 +99,7 @@ func (s *Service) Destroy(ctx context.Context, o Options) error {
 		if running {
 			return errRunning(o.VM)
 		}
-		if err := s.checkBases(ctx, doc); err != nil {
+		if err := s.Volumes.CheckBases(ctx, doc); err != nil {
 			return err
 		}
 		if err := s.Cluster.CheckChangeable(ctx, cluster.Container, o.VM); err != nil {
@@ -141,7 +137,7 @@ func (s *Service) destroy(ctx context.Context, o Options, doc *config.Doc) error
 	if err := s.Save(ctx, o.VM, doc); err != nil {
 		api.Warnf(ctx, "%v", err) // on a full disk what is removed next makes room
 	}
-	if err := s.RemoveVolumes(ctx, o.VM, doc, o.Unreferenced); err != nil {
+	if err := s.Volumes.Remove(ctx, o.VM, doc, o.Unreferenced); err != nil {
 		return err
 	}
 	if err := purge.Leave(ctx, s.Cluster, o.VM); err != nil {
@@ -156,87 +152,4 @@ func (s *Service) destroy(ctx context.Context, o Options, doc *config.Doc) error
 		return err
 	}
 	return s.Cluster.RemoveGuest(ctx, cluster.Container, o.VM)
-}
-
-// checkBases refuses to destroy a template of which there are linked clones.
-func (s *Service) checkBases(ctx context.Context, doc *config.Doc) error {
-	if !guest.IsTemplate(doc) {
-		return nil
-	}
-	for _, named := range container.Volumes(doc.Values) {
-		v, err := id.ParseVolume(named.ID)
-		if err != nil {
-			continue
-		}
-		if err := s.Storage.CheckUnused(ctx, v); errors.Is(err, storage.ErrInUse) {
-			return storage.Told(fmt.Sprintf("base volume '%s' is still in use by linked clones", v), err)
-		}
-	}
-	return nil
-}
-
-// RemoveVolumes removes the volumes that are the container's own: those that its
-// configuration names, and with unreferenced all. One that cannot be removed is told and left.
-func (s *Service) RemoveVolumes(ctx context.Context, vmid id.VM, doc *config.Doc, unreferenced bool) error {
-	done := map[id.Volume]bool{}
-	for _, v := range named(doc) {
-		if done[v] || !s.owns(ctx, vmid, v) {
-			continue
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		done[v] = true
-		if err := s.Storage.Free(ctx, v); err != nil && !errors.Is(err, storage.ErrNotExist) {
-			api.Warnf(ctx, "Could not remove disk '%s', check manually: %v", v, err)
-		}
-	}
-	if !unreferenced {
-		return nil
-	}
-	left, err := s.Storage.GuestVolumes(ctx, vmid, func(_ id.Storage, err error) { api.Warnf(ctx, "%v", err) })
-	if err != nil {
-		return err
-	}
-	for _, v := range left {
-		if done[v] {
-			continue
-		}
-		if err := s.Storage.Free(ctx, v); err != nil {
-			api.Warnf(ctx, "%v", err)
-		}
-	}
-	return nil
-}
-
-// owns tells whether a volume belongs to the container. The storage may be gone.
-func (s *Service) owns(ctx context.Context, vmid id.VM, v id.Volume) bool {
-	n, err := s.Storage.Parse(ctx, v)
-	return err == nil && n.Guest == vmid && (n.Content == storage.Images || n.Content == storage.Rootdir)
-}
-
-// named lists the volumes that a configuration names, in its snapshots too: a volume that only
-// a snapshot has is nobody else's.
-func named(doc *config.Doc) []id.Volume {
-	var all []id.Volume
-	add := func(text string) {
-		if v, err := id.ParseVolume(text); err == nil && !slices.Contains(all, v) {
-			all = append(all, v)
-		}
-	}
-	sections := []schema.Params{doc.Values, doc.Pending}
-	for _, name := range slices.Sorted(maps.Keys(doc.Snapshots)) {
-		sections = append(sections, doc.Snapshots[name])
-	}
-	for _, values := range sections {
-		for _, v := range container.Volumes(values) {
-			add(v.ID)
-		}
-		for _, key := range slices.Sorted(maps.Keys(values)) {
-			if guest.IsUnused(key) {
-				add(container.VolumeOf(values[key]))
-			}
-		}
-	}
-	return all
 }

@@ -199,10 +199,11 @@ func (s *Service) Create(ctx context.Context, c Creation) error {
 	if err := n.clearOld(ctx); err != nil {
 		return err
 	}
+	n.asTemplate(ctx)
 	if err := s.join(ctx, c); err != nil {
 		return err
 	}
-	if !c.Start {
+	if !c.Start || n.template {
 		return nil
 	}
 	return s.Start(ctx, c.VM)

@@ -32,6 +32,8 @@ type newcomer struct {
 	undo   *revert.List
 	old    *config.Doc // the configuration in whose place this one comes, may be nil
 	source *unpack.Source
+	// template says that the backup is of a template.
+	template bool
 }
 
 // make makes the container, whose number is reserved.

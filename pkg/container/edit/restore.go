@@ -34,13 +34,8 @@ func (n *newcomer) restore(ctx context.Context) error {
 		if err := n.fill(ctx, n.refill); err != nil {
 			return err
 		}
-		if err := n.finish(ctx); err != nil {
-			return err
-		}
-		if template {
-			api.Warnf(ctx, "the backup is of a template, the container is none: 'pct template %s' makes it one again", n.VM)
-		}
-		return nil
+		n.template = template
+		return n.finish(ctx)
 	})
 }
 
@@ -132,6 +127,18 @@ func (n *newcomer) restoreFirewall(ctx context.Context, rules []byte) error {
 		return n.Cluster.Remove(ctx, name)
 	})
 	return n.Cluster.WriteFile(ctx, name, rules)
+}
+
+// asTemplate makes the container a template again, where the backup is of one. What cannot
+// become one is a container all the same.
+func (n *newcomer) asTemplate(ctx context.Context) {
+	if !n.template || plan.From(ctx) != nil {
+		return
+	}
+	api.Printf(ctx, "Convert restored container to template...\n")
+	if err := n.Volumes.Template(ctx, n.VM); err != nil {
+		api.Warnf(ctx, "the backup is of a template, but the container cannot become one: %v", err)
+	}
 }
 
 // noteUnused notes the volumes of mount points as unused: they are there, but what they hold
