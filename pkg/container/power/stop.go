@@ -38,6 +38,32 @@ func (s *Service) Stop(ctx context.Context, vmid id.VM, o StopOptions) error {
 	if err := s.hookScript(ctx, vmid, doc, hook.PreStop); err != nil {
 		api.Warnf(ctx, "%v", err)
 	}
+	if err := s.bringDown(ctx, vmid, o); err != nil {
+		return err
+	}
+	return s.Locked(ctx, vmid, fmt.Sprintf("stop of CT %d", vmid), func(ctx context.Context) error {
+		return s.letGoStopped(ctx, vmid, doc)
+	})
+}
+
+// StopLocked kills a container for a caller that holds its lock.
+func (s *Service) StopLocked(ctx context.Context, vmid id.VM) error {
+	doc, err := s.Load(ctx, vmid)
+	if err != nil {
+		return err
+	}
+	if p := plan.From(ctx); p != nil {
+		p.Stepf("stop CT %d", vmid)
+		return nil
+	}
+	if err := s.bringDown(ctx, vmid, StopOptions{}); err != nil {
+		return err
+	}
+	return s.letGoStopped(ctx, vmid, doc)
+}
+
+// bringDown ends the container while its last hook knows that we are here to clear up.
+func (s *Service) bringDown(ctx context.Context, vmid id.VM, o StopOptions) error {
 	unattend, err := s.attend(vmid)
 	if err != nil {
 		return err
@@ -46,19 +72,19 @@ func (s *Service) Stop(ctx context.Context, vmid id.VM, o StopOptions) error {
 	if fault := s.relay(ctx, vmid); fault != "" {
 		api.Warnf(ctx, "%s", fault)
 	}
-	if err := errors.Join(err, unattend()); err != nil {
+	return errors.Join(err, unattend())
+}
+
+// letGoStopped lets go of what a stopped container had. Somebody may have started it again
+// by now.
+func (s *Service) letGoStopped(ctx context.Context, vmid id.VM, doc *config.Doc) error {
+	if running, err := s.Running(ctx, vmid); err != nil || running {
 		return err
 	}
-	return s.Locked(ctx, vmid, fmt.Sprintf("stop of CT %d", vmid), func(ctx context.Context) error {
-		// Somebody may have started it again by now.
-		if running, err := s.Running(ctx, vmid); err != nil || running {
-			return err
-		}
-		if err := s.letGo(ctx, vmid, doc); err != nil {
-			api.Warnf(ctx, "%v", err)
-		}
-		return nil
-	})
+	if err := s.letGo(ctx, vmid, doc); err != nil {
+		api.Warnf(ctx, "%v", err)
+	}
+	return nil
 }
 
 // stoppable loads the configuration of a container that may be stopped. What is left of one

@@ -48,7 +48,7 @@ func (s *Service) snapshotMethods() []api.Method {
 
 // snapshotService does the work.
 func (s *Service) snapshotService() *snapshot.Service {
-	return &snapshot.Service{Host: s.CTs, Stop: s.kill, Start: s.StartCT}
+	return &snapshot.Service{Host: s.CTs, Stop: s.Power.StopLocked, Start: s.StartCT}
 }
 
 // snapshotTarget names a snapshot of a container.
@@ -85,11 +85,6 @@ func inOneLine(err error) error {
 		return err
 	}
 	return storage.Told(strings.ReplaceAll(err.Error(), "\n", " "), err)
-}
-
-// kill ends a running container at once; its configuration is locked meanwhile.
-func (s *Service) kill(ctx context.Context, vmid id.VM) error {
-	return s.CTs.LXC.Stop(ctx, vmid.String())
 }
 
 // configured tells whether the container is on this node.
