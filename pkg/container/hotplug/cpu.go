@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
 	"github.com/virtsmith/virtsmith/pkg/container"
@@ -67,11 +68,18 @@ func (m *machine) setCores(ctx context.Context) error {
 		}
 		return bind(dir, cpus)
 	}
-	text := "\n" // all that the group above has
-	if len(cpus) > 0 {
-		text = lxcconf.FormatCPUs(cpus)
+	if len(cpus) == 0 { // which the kernel does not take from a group with processes
+		dir, err := m.found.dir("cpuset")
+		if err != nil {
+			return err
+		}
+		above, err := os.ReadFile(filepath.Join(filepath.Dir(dir), cpusFile+".effective"))
+		if err != nil {
+			return err
+		}
+		return m.limits.Write(cpusFile, strings.TrimSpace(string(above)))
 	}
-	return m.limits.Write(cpusFile, text)
+	return m.limits.Write(cpusFile, lxcconf.FormatCPUs(cpus))
 }
 
 const cpusFile = "cpuset.cpus"

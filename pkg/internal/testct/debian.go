@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
 )
 
@@ -36,13 +38,21 @@ func Debian(t testing.TB) string {
 	if os.Getuid() != 0 {
 		t.Skip("only root makes a template of Debian")
 	}
+	release, version := thisDebian(t)
+	home := filepath.Join(conformance.Root(t), "build", "testct")
+	at := filepath.Join(home, "debian-"+version+"-mini_1_amd64.tar.zst")
+	// A test node sees the project, and can make nothing there.
+	if unix.Access(filepath.Dir(home), unix.W_OK) != nil {
+		if !isFile(at) {
+			t.Skip("no template of Debian in this node")
+		}
+		return at
+	}
 	for _, program := range []string{"mmdebstrap", "apt-get", "zstd"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("no template of Debian: %v", err)
 		}
 	}
-	release, version := thisDebian(t)
-	home := filepath.Join(conformance.Root(t), "build", "testct")
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +75,6 @@ func Debian(t testing.TB) string {
 		`--customize-hook=rm -f "$1/etc/hostname" "$1/etc/resolv.conf"; : >"$1/etc/machine-id"`,
 		release,
 	}
-	at := filepath.Join(home, "debian-"+version+"-mini_1_amd64.tar.zst")
 	stamp, failed := fmt.Sprintf("%x\n", sha256.Sum256([]byte(strings.Join(args, "\n")))), filepath.Join(home, "failed")
 	if have, err := os.ReadFile(filepath.Join(home, "stamp")); err == nil && string(have) == stamp && isFile(at) {
 		return at

@@ -22,6 +22,7 @@ type Config struct {
 	Image   string // a system built by contrib/testnode/build
 	Guest   string // the folder with vmlinuz and initrd.img
 	Scratch string // an own folder for disks and the console's log
+	Systemd bool   // systemd is process 1
 
 	// Shares are folders the node sees read-only: below /project, /tests and
 	// /conformance.
@@ -112,6 +113,14 @@ func Boot(ctx context.Context, c Config) (*Node, error) {
 // disk is the file of a spare disk.
 func (c Config) disk(i int) string { return filepath.Join(c.Scratch, "disk"+strconv.Itoa(i)) }
 
+// init is process 1, and what it is told.
+func (c Config) init() string {
+	if c.Systemd {
+		return "/lib/systemd/systemd systemd.unit=testnode.service"
+	}
+	return "/node-init"
+}
+
 // arguments makes the spare disks and returns the command line of the machine.
 func (c Config) arguments() ([]string, error) {
 	// Ceph's daemons take SSE 4; page tables of five levels only cost time.
@@ -123,7 +132,7 @@ func (c Config) arguments() ([]string, error) {
 	args = append(args,
 		"-serial", "file:"+filepath.Join(c.Scratch, "console.log"),
 		"-kernel", filepath.Join(c.Guest, "vmlinuz"), "-initrd", filepath.Join(c.Guest, "initrd.img"),
-		"-append", "console=ttyS0 quiet mitigations=off random.trust_cpu=on norandmaps panic=-1 net.ifnames=0 groot=/dev/vda ginit=/node-init",
+		"-append", "console=ttyS0 quiet mitigations=off random.trust_cpu=on norandmaps panic=-1 net.ifnames=0 groot=/dev/vda ginit="+c.init(),
 		"-drive", "file="+c.Image+",format=raw,if=none,id=root,snapshot=on,cache=unsafe", "-device", "virtio-blk-pci,drive=root")
 	for i := range Disks {
 		path := c.disk(i)

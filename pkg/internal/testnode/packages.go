@@ -6,11 +6,16 @@ import "time"
 type Package struct {
 	Path string        // below the project's root
 	Run  string        // which tests, as -run; all when empty
+	All  string        // which with VIRTSMITH_TEST_ALL=1, if not the same
 	ZFS  bool          // has nothing to do in a node without ZFS
 	Time time.Duration // what its tests may take with VIRTSMITH_TEST_ALL=1; ninety seconds when zero, and without
 
 	// Guest says that they boot the test guest, which cannot be built in a node.
 	Guest bool
+
+	// LXC says that they are linked with its library, where this machine has that, and want the
+	// template of Debian, which cannot be made in a node.
+	LXC bool
 }
 
 // Packages are all of them, in the order they run: those that see most of the whole come first, as
@@ -20,6 +25,7 @@ func Packages() []Package {
 		{Path: "pkg/internal/testnode", Run: "^TestNode"},
 		{Path: "pkg/host", Run: "^TestNode"},
 		{Path: "pkg/internal/nodeboot", Guest: true, Time: time.Hour},
+		{Path: "pkg/cli/pct", Run: "^TestNode", All: "^Test", LXC: true, Time: 45 * time.Minute},
 		{Path: "pkg/storage/lvmthin", Time: 15 * time.Minute},
 		{Path: "pkg/storage/nfs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/cifs", Time: 15 * time.Minute},

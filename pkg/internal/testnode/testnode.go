@@ -36,12 +36,14 @@ func features() map[string][]string {
 		"xfs":           {"xfs"},
 		"nbd":           {"nbd"},
 		"loop":          {"loop"},
+		"containers":    {"veth", "bridge", "8021q", "ifb", "br_netfilter", "fuse", "loop", "sch_tbf", "sch_ingress", "act_mirred", "cls_u32", "cls_matchall"},
+		"quota":         {"quota_v2", "quota_tree"},
 	}
 }
 
 // Need skips the test outside a node, and loads what the named feature of the
 // kernel takes inside one: device-mapper, nfs, cifs, iscsi, lio, zfs, rbd,
-// ceph, btrfs, xfs, nbd or loop.
+// ceph, btrfs, xfs, nbd, loop, containers or quota.
 func Need(t testing.TB, names ...string) {
 	t.Helper()
 	if !Inside() {

@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
+	"github.com/virtsmith/virtsmith/pkg/internal/testct"
 	"github.com/virtsmith/virtsmith/pkg/internal/testguest"
 )
 
@@ -153,6 +155,10 @@ func (h *harness) run(t *testing.T, p Package) {
 	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", file, "./"+p.Path)
 	build.Dir = h.root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOAMD64=v1")
+	if p.LXC && exec.Command("pkg-config", "--exists", "lxc").Run() == nil {
+		build.Args = slices.Insert(build.Args, 3, "-tags", "liblxc,netgo,osusergo")
+		build.Env = append(build.Env, "CGO_ENABLED=1")
+	}
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -161,6 +167,9 @@ func (h *harness) run(t *testing.T, p Package) {
 	}
 	if p.Guest {
 		testguest.Dir(t)
+	}
+	if p.LXC {
+		t.Run("template", func(t *testing.T) { testct.Debian(t) }) // without it they skip some
 	}
 	node := h.booted(t)
 	limit := h.limit(p)
@@ -228,6 +237,9 @@ func (h *harness) limit(p Package) time.Duration {
 func selected(p Package) string {
 	if levels := strings.SplitN(flag.Lookup("test.run").Value.String(), "/", 3); len(levels) == 3 {
 		return levels[2]
+	}
+	if p.All != "" && os.Getenv("VIRTSMITH_TEST_ALL") == "1" {
+		return p.All
 	}
 	return p.Run
 }
