@@ -123,6 +123,10 @@ func (n *node) leftFiles() (left []error) {
 	var volumes []string
 	_ = filepath.WalkDir(n.root, func(path string, d fs.DirEntry, err error) error {
 		name, _ := filepath.Rel(n.root, path)
+		if err == nil && d.IsDir() && subvol.MatchString(name) {
+			volumes = append(volumes, name)
+			return filepath.SkipDir
+		}
 		if err != nil || d.IsDir() {
 			return nil
 		}
@@ -157,6 +161,8 @@ func (n *node) leftFiles() (left []error) {
 var (
 	lockLine  = regexp.MustCompile(`(?m)^lock: .*$`)
 	temporary = regexp.MustCompile(`\.tmp(\.|$)|\.new$|~$`)
+	// A folder that is the volume of a container, in an images folder or on a btrfs.
+	subvol = regexp.MustCompile(`/images/\d+/(subvol|basevol)-[^/]*$`)
 )
 
 // locked tells whether somebody holds the lock of a file.

@@ -38,6 +38,7 @@ func Main(m *testing.M, name string, main func() int) {
 //	await FILE PATTERN        wait until the file has a line like that
 //	signal NAME TEXT          to the processes of the node with TEXT in their arguments
 //	mount OPTIONS DIR         a small file system
+//	btrfs DIR                 a btrfs on a loop device; the script is skipped where there is none
 //	testguest                 $GUEST is the folder of the test guest
 //
 // and the conditions [root] and [tmpfs]. What a tool needs besides is set by more.
@@ -67,6 +68,7 @@ func Run(t *testing.T, more ...func(*testscript.Params)) {
 			"await":     await,
 			"signal":    signal,
 			"mount":     mount,
+			"btrfs":     btrfs,
 			"testguest": testguest,
 		},
 		ContinueOnError: true,
@@ -194,6 +196,23 @@ func mount(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func btrfs(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: btrfs DIR")
+	}
+	n, dir := nodeOf(ts), ts.MkAbs(args[0])
+	image := dir + ".btrfs"
+	ts.Check(os.MkdirAll(dir, 0o755))
+	ts.Check(os.WriteFile(image, nil, 0o600))
+	ts.Check(os.Truncate(image, 256<<20))
+	for _, line := range [][]string{{"mkfs.btrfs", "-q", image}, {"mount", "-o", "loop", image, dir}} {
+		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
+			n.Skipf("no btrfs: %q: %v: %s", line, err, out)
+		}
+	}
+	n.mounted = append(n.mounted, dir)
+}
+
 // testguest builds the guest that tests boot, unless it is there already.
 func testguest(ts *testscript.TestScript, _ bool, _ []string) {
 	project, err := filepath.Abs("../..")
@@ -236,3 +255,6 @@ func Covers(t *testing.T, tool cli.Tool) {
 	}
 	look(tool.Name, tool.Commands)
 }
+
+// TB returns the test that a script is, for what makes things that end with it.
+func TB(ts *testscript.TestScript) testing.TB { return nodeOf(ts).TB }
