@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/cluster"
+	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/container"
 	"github.com/virtsmith/virtsmith/pkg/container/lxcconf"
 	"github.com/virtsmith/virtsmith/pkg/container/power"
@@ -36,11 +37,14 @@ func (a *App) ctPower(runner run.Runner) *power.Service {
 				return lxcfiles.Find(ctx, runner, cache)
 			})
 		},
-		Net:       func() (power.Net, error) { return link.Open() },
-		Hook:      []string{a.Exe, HookWord},
-		Env:       []string{"VIRTSMITH_ROOT=" + a.Root, "VIRTSMITH_NODE=" + a.Node},
-		Space:     a.env(power.SpaceVariable),
-		Setup:     a.setUp,
+		Net:   func() (power.Net, error) { return link.Open() },
+		Hook:  []string{a.Exe, HookWord},
+		Env:   []string{"VIRTSMITH_ROOT=" + a.Root, "VIRTSMITH_NODE=" + a.Node},
+		Space: a.env(power.SpaceVariable),
+		Setup: a.setUp,
+		ApplyPending: func(ctx context.Context, vmid id.VM, doc *config.Doc) error {
+			return a.ctEdit().Apply(ctx, vmid, doc)
+		},
 		Restart:   a.restart,
 		Shutdowns: func(ctx context.Context, vmid id.VM) error { return a.endTasks(ctx, "vzshutdown", vmid) },
 	}
@@ -81,6 +85,7 @@ func (a *App) Hooked(ctx context.Context, args []string) int {
 	if len(args) == 3 { // called by ourselves
 		target = args[2]
 	}
+	a.leaveProfile()
 	if err := a.CTPower.Hooked(ctx, args[0], vmid, target); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

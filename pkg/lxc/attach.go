@@ -44,5 +44,9 @@ func (c Console) Command() []string {
 	if escape == "" {
 		escape = "-1"
 	}
-	return []string{"lxc-console", "-n", c.Name, "-P", c.Path, "-t", strconv.Itoa(c.TTY), "-e", escape}
+	line := []string{"lxc-console", "-n", c.Name, "-P", c.Path}
+	if c.TTY >= 0 { // lxc-console has no number for the next one
+		line = append(line, "-t", strconv.Itoa(c.TTY))
+	}
+	return append(line, "-e", escape)
 }

@@ -23,7 +23,7 @@ func TestCommands(t *testing.T) {
 		"shell":   {lxc.Attach{Name: "100", Path: "/l"}.Command(), "lxc-attach -n 100 -P /l --clear-env"},
 		"program": {lxc.Attach{Name: "100", Path: "/l", KeepEnv: true, Env: []string{"A=b"}, Args: []string{"ls", "-l"}}.Command(), "lxc-attach -n 100 -P /l --keep-env --set-var A=b -- ls -l"},
 		"console": {lxc.Console{Name: "100", Path: "/l"}.Command(), "lxc-console -n 100 -P /l -t 0 -e -1"},
-		"free":    {lxc.Console{Name: "100", Path: "/l", TTY: -1, Escape: "^a"}.Command(), "lxc-console -n 100 -P /l -t -1 -e ^a"},
+		"free":    {lxc.Console{Name: "100", Path: "/l", TTY: -1, Escape: "^a"}.Command(), "lxc-console -n 100 -P /l -e ^a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(strings.Fields(c.want), c.got); diff != "" {

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { transcript.Main(m, "pct", Main) }
 
-func program(t *testing.T) string {
+func program(t testing.TB) string {
 	t.Helper()
 	return transcript.Program(t, "pct")
 }

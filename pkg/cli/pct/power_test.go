@@ -203,6 +203,44 @@ func (c *testCT) execExits(t *testing.T) {
 	}
 }
 
+// TestConfined: what a container may do, by its configuration.
+func TestConfined(t *testing.T) {
+	n := newNode(t)
+	for name, x := range map[string]struct {
+		privileged bool
+		more       []string
+		script     string
+		want       string
+	}{
+		"unprivileged": {false, nil, "grep Seccomp: /proc/1/status; mknod /x b 7 0 2>/dev/null; cat /x 2>/dev/null || echo no", "Seccomp:\t2\nno\n"},
+		"privileged": {
+			true, []string{"dev0: /dev/full,deny-write=1,mode=0666"},
+			"cat /proc/self/uid_map | tr -s ' '; mknod /x b 7 0; cat /x 2>&1; date -s 2000-01-01 2>&1 >/dev/null; head -c 1 /dev/full | wc -c; echo x >/dev/full",
+			" 0 0 4294967295\ncat: can't open '/x': Operation not permitted\ndate: can't set date: Operation not permitted\n1\n",
+		},
+		"nesting and fuse": {false, []string{"features: fuse=1,nesting=1"}, "ls /dev/fuse; ls /dev/.lxc; unshare -Um --map-root-user -p -f mount -t proc proc /mnt && echo mounted", "/dev/fuse\nproc\nsys\nmounted\n"},
+		"raw lines":        {false, []string{"lxc.cgroup2.pids.max: 1", "lxc.prlimit.nofile: 77"}, "cat /proc/1/limits | grep -o 'open files  *77' | tr -s ' '", "open files 77\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := (&testNode{t, n.root, n.pct}).container("", "", x.more...)
+			if x.privileged {
+				if err := os.RemoveAll(n.path(fmt.Sprintf("var/lib/vz/images/%d", c.id))); err != nil {
+					t.Fatal(err)
+				}
+				testct.Rootfs(t, n.path(fmt.Sprintf("var/lib/vz/images/%[1]d/subvol-%[1]d-disk-0.subvol", c.id)), 0)
+				n.write(fmt.Sprintf("etc/pve/nodes/%s/lxc/%d.conf", testct.Node, c.id), strings.Replace(n.config(c.id), "unprivileged: 1\n", "", 1))
+			}
+			c.run("start")
+			out, _ := c.try("exec", strconv.Itoa(c.id), "--", "sh", "-c", x.script)
+			if !strings.HasPrefix(out, x.want) {
+				t.Errorf("%q, want %q", out, x.want)
+			}
+			c.run("stop")
+			c.nothing()
+		})
+	}
+}
+
 // TestShutdown: an init that ends by itself, and one that does not.
 func TestShutdown(t *testing.T) {
 	n := newNode(t)

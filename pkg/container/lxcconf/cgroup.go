@@ -118,7 +118,9 @@ func (b *maker) devices() {
 	if !b.unprivileged() {
 		b.group("devices.deny", "a")
 		for _, rule := range allowed() {
-			b.group("devices.allow", rule)
+			if !b.denied(rule) {
+				b.group("devices.allow", rule)
+			}
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(b.Nodes)) {
@@ -136,6 +138,16 @@ func (b *maker) devices() {
 		path := strings.TrimPrefix(node.Path, "/")
 		b.add("lxc.mount.entry", field(b.Dir+"/"+Passthrough+"/"+path)+" "+field(path)+" none bind,create=file 0 0")
 	}
+}
+
+// denied tells whether a rule would let the container write to a device that it must not.
+func (b *maker) denied(rule string) bool {
+	for n, node := range b.Nodes {
+		if is(b.Config.Device[n].DenyWrite) && rule == node.Type()+" "+node.Number()+" rwm" {
+			return true
+		}
+	}
+	return false
 }
 
 // field writes a path as fstab(5) has it.

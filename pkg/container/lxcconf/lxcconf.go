@@ -24,9 +24,12 @@ type Machine struct {
 	Kernel lxc.Kernel
 	// SwapLimit tells that control groups of version 1 can limit swap.
 	SwapLimit bool
-	// Includes are folders with configuration that the administrator has put there for
-	// all containers, or a package such as lxcfs.
+	// Includes are files with configuration that the administrator has put there for all
+	// containers.
 	Includes []string
+	// LXCFS is the hook that mounts what lxcfs shows over files of proc and sys, so that a
+	// container sees its own limits there; empty where lxcfs does not run.
+	LXCFS string
 	// SyscallProxy is the socket of the daemon that makes device nodes for containers;
 	// empty where none runs.
 	SyscallProxy string
@@ -97,8 +100,8 @@ func Make(m Machine, c Container) (*Result, error) {
 	b.devices()
 	b.nets()
 	b.hooks()
-	for _, dir := range m.Includes {
-		b.Lines.Add("lxc.include", strings.TrimSuffix(dir, "/")+"/")
+	for _, file := range m.Includes {
+		b.add("lxc.include", file)
 	}
 	b.raw()
 	return &b.Result, nil
@@ -235,6 +238,9 @@ func (b *maker) mounts() {
 }
 
 func (b *maker) hooks() {
+	if b.LXCFS != "" {
+		b.add("lxc.hook.mount", b.LXCFS)
+	}
 	if len(b.Hook) == 0 {
 		return
 	}

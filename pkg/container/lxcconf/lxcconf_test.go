@@ -110,6 +110,8 @@ func result(t *testing.T, conf, machine string) []part {
 			m.SyscallProxy = value
 		case "include":
 			m.Includes = append(m.Includes, value)
+		case "lxcfs":
+			m.LXCFS = value
 		case "exe":
 			c.Hook = []string{strings.ReplaceAll(value, "_", " "), "--lxc-hook"}
 		case "cpus":

@@ -18,6 +18,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/container/lxcconf"
 	"github.com/virtsmith/virtsmith/pkg/container/mount"
 	"github.com/virtsmith/virtsmith/pkg/container/rootfs"
+	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/guest/hook"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/lxc"
@@ -72,7 +73,7 @@ func (s *Service) mountAll(ctx context.Context, vmid id.VM) error {
 	if err != nil {
 		return err
 	}
-	points, err := s.Points(ctx, conf)
+	points, err := (&volumes.Service{Host: s.Host}).MountPoints(ctx, conf)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/config"
@@ -135,9 +136,20 @@ func Look(ctx context.Context, unified bool, find func(context.Context) (lxc.Ver
 		Kernel:    lxc.Offers("/proc", "/sys", unified),
 		SwapLimit: file.Exists(filepath.Join(cgroups, "memory/memory.memsw.limit_in_bytes")),
 	}
-	const included = "/usr/share/lxc/config/common.conf.d"
-	if found, _ := filepath.Glob(included + "/*.conf"); len(found) > 0 {
-		m.Includes = append(m.Includes, included)
+	found, err := filepath.Glob("/usr/share/lxc/config/common.conf.d/*.conf")
+	if err != nil {
+		return m, err
+	}
+	for _, path := range found {
+		// The hook of lxcfs after the end of a container only waits for half a second, for the sake of
+		// reboots by LXC itself, which we have none of.
+		if !strings.Contains(filepath.Base(path), "lxcfs") {
+			m.Includes = append(m.Includes, path)
+		}
+	}
+	const lxcfs = "/usr/share/lxcfs/lxc.mount.hook"
+	if file.Exists("/var/lib/lxcfs/proc/meminfo") && file.Exists(lxcfs) {
+		m.LXCFS = lxcfs
 	}
 	const proxy = "/run/pve/lxc-syscalld.sock"
 	if file.Exists(proxy) {
