@@ -42,6 +42,7 @@ func (s *Service) Methods() []api.Method {
 		s.createMethods(),
 		s.destroyMethods(),
 		s.featureMethods(),
+		s.interfaceMethods(),
 		s.listMethods(),
 		s.mountMethods(),
 		s.powerMethods(),
