@@ -37,7 +37,7 @@ func (r *Root) Rename(from, to string) error {
 		return fail("rename", to, err)
 	}
 	defer unix.Close(toDir)
-	return fail("rename", from, unix.Renameat(dir, base, toDir, toBase))
+	return fail("rename", from, r.making(func() error { return unix.Renameat(dir, base, toDir, toBase) }))
 }
 
 // Chmod sets the permissions of what name leads to.

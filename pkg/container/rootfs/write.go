@@ -42,7 +42,7 @@ func (r *Root) WriteFrom(name string, from io.Reader, attr Attr) (int64, error) 
 	if err != nil {
 		return 0, fail("write", name, err)
 	}
-	f, temp, err := tempIn(dir)
+	f, temp, err := r.tempIn(dir)
 	if err != nil {
 		return 0, fail("write", name, err)
 	}
@@ -55,7 +55,7 @@ func (r *Root) WriteFrom(name string, from io.Reader, attr Attr) (int64, error) 
 		err = unix.Fchmod(int(f.Fd()), unixMode(mode))
 	}
 	if err == nil {
-		err = place(dir, base, f, &temp)
+		err = r.place(dir, base, f, &temp)
 	}
 	if err != nil && temp != "" {
 		_ = unix.Unlinkat(dir, temp, 0)
@@ -94,8 +94,8 @@ func (r *Root) keep(dir int, base string, attr Attr) (fs.FileMode, Owner, error)
 
 // tempIn makes a file in dir: without a name where the file system can do that, so that nothing
 // is left when we are killed, else under the name that it returns.
-func tempIn(dir int) (*os.File, string, error) {
-	fd, err := unix.Openat(dir, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+func (r *Root) tempIn(dir int) (*os.File, string, error) {
+	fd, err := r.openNew(dir, ".", unix.O_TMPFILE|unix.O_WRONLY)
 	if err == nil {
 		return os.NewFile(uintptr(fd), "file without a name"), "", nil
 	}
@@ -103,30 +103,44 @@ func tempIn(dir int) (*os.File, string, error) {
 		return nil, "", err
 	}
 	temp := tempName()
-	fd, err = unix.Openat(dir, temp, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	fd, err = r.openNew(dir, temp, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_WRONLY)
 	if err != nil {
 		return nil, "", err
 	}
 	return os.NewFile(uintptr(fd), temp), temp, nil
 }
 
+// openNew makes a file and opens it.
+func (r *Root) openNew(dir int, name string, flags int) (fd int, err error) {
+	err = r.making(func() (err error) {
+		fd, err = unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0o600)
+		return err
+	})
+	return fd, err
+}
+
 func tempName() string { return ".virtsmith-" + rand.Text() }
 
 // place gives the written file its name; temp is the name it has until then, empty for none.
-func place(dir int, base string, f *os.File, temp *string) error {
+func (r *Root) place(dir int, base string, f *os.File, temp *string) error {
 	if *temp == "" {
-		err := unix.Linkat(unix.AT_FDCWD, again(int(f.Fd())), dir, base, unix.AT_SYMLINK_FOLLOW)
+		link := func(name string) error {
+			return r.making(func() error {
+				return unix.Linkat(unix.AT_FDCWD, again(int(f.Fd())), dir, name, unix.AT_SYMLINK_FOLLOW)
+			})
+		}
+		err := link(base)
 		if !errors.Is(err, unix.EEXIST) {
 			return err
 		}
 		// Only a rename can take the place of what is there.
 		name := tempName()
-		if err := unix.Linkat(unix.AT_FDCWD, again(int(f.Fd())), dir, name, unix.AT_SYMLINK_FOLLOW); err != nil {
+		if err := link(name); err != nil {
 			return err
 		}
 		*temp = name
 	}
-	if err := unix.Renameat(dir, *temp, dir, base); err != nil {
+	if err := r.making(func() error { return unix.Renameat(dir, *temp, dir, base) }); err != nil {
 		return err
 	}
 	*temp = ""
@@ -141,8 +155,7 @@ func (r *Root) Create(name string, attr Attr) (*os.File, error) {
 		return nil, fail("create", name, err)
 	}
 	defer unix.Close(dir)
-	flags := unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_WRONLY | unix.O_CLOEXEC
-	fd, err := unix.Openat(dir, base, flags, 0o600)
+	fd, err := r.openNew(dir, base, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_WRONLY)
 	if err != nil {
 		return nil, fail("create", name, err)
 	}
@@ -204,7 +217,7 @@ func (r *Root) mkdir(whole, name string, perm fs.FileMode, depth int) error {
 		return fail("mkdir", whole, err)
 	}
 	defer unix.Close(dir)
-	if err := unix.Mkdirat(dir, base, 0o700); errors.Is(err, unix.EEXIST) {
+	if err := r.making(func() error { return unix.Mkdirat(dir, base, 0o700) }); errors.Is(err, unix.EEXIST) {
 		return fail("mkdir", whole, fmt.Errorf("%s is there already and is no folder: %w", name, unix.ENOTDIR))
 	} else if err != nil {
 		return fail("mkdir", whole, err)
@@ -246,7 +259,7 @@ func (r *Root) ReplaceLink(target, name string) error {
 	if err := r.link(target, dir, temp); err != nil {
 		return fail("symlink", name, err)
 	}
-	if err := unix.Renameat(dir, temp, dir, base); err != nil {
+	if err := r.making(func() error { return unix.Renameat(dir, temp, dir, base) }); err != nil {
 		_ = unix.Unlinkat(dir, temp, 0)
 		return fail("symlink", name, err)
 	}
@@ -254,7 +267,7 @@ func (r *Root) ReplaceLink(target, name string) error {
 }
 
 func (r *Root) link(target string, dir int, base string) error {
-	if err := unix.Symlinkat(target, dir, base); err != nil {
+	if err := r.making(func() error { return unix.Symlinkat(target, dir, base) }); err != nil {
 		return err
 	}
 	return unix.Fchownat(dir, base, r.owner.UID, r.owner.GID, unix.AT_SYMLINK_NOFOLLOW)
