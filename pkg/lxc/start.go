@@ -26,6 +26,8 @@ type Start struct {
 	Level string
 	// Env is added to the environment, which the hooks of the container see.
 	Env []string
+	// Init are the words of the program that runs first, for what lxc.init.cmd cannot say.
+	Init []string
 	// Pid is the file that holds the id of the monitor's process; empty for [PidFile].
 	Pid string
 }
@@ -70,6 +72,9 @@ func (s Start) Command() run.Cmd {
 	}
 	if s.Level != "" {
 		args = append(args, "-l", s.Level)
+	}
+	if len(s.Init) > 0 {
+		args = append(append(args, "--"), s.Init...)
 	}
 	return run.Cmd{Path: "lxc-start", Args: args, Env: s.Env, Detached: true}
 }

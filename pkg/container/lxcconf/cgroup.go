@@ -118,7 +118,7 @@ func (b *maker) devices() {
 	if !b.unprivileged() {
 		b.group("devices.deny", "a")
 		for _, rule := range allowed() {
-			if !b.denied(rule) {
+			if !b.locked(rule) {
 				b.group("devices.allow", rule)
 			}
 		}
@@ -140,8 +140,8 @@ func (b *maker) devices() {
 	}
 }
 
-// denied tells whether a rule would let the container write to a device that it must not.
-func (b *maker) denied(rule string) bool {
+// locked tells whether a rule would let the container write to a device that it must not.
+func (b *maker) locked(rule string) bool {
 	for n, node := range b.Nodes {
 		if is(b.Config.Device[n].DenyWrite) && rule == node.Type()+" "+node.Number()+" rwm" {
 			return true

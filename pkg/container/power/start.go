@@ -15,6 +15,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/container"
 	"github.com/virtsmith/virtsmith/pkg/container/idmap"
+	"github.com/virtsmith/virtsmith/pkg/container/lxcconf"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/guest/hook"
 	"github.com/virtsmith/virtsmith/pkg/id"
@@ -155,13 +156,19 @@ func (s *Service) launch(ctx context.Context, vmid id.VM, doc *config.Doc, o Sta
 	if err := remove(log); err != nil {
 		return err
 	}
+	m, err := s.Machine(ctx)
+	if err != nil {
+		return err
+	}
+	conf := container.Typed(doc.Values)
 	start := lxc.Start{Name: vmid.String(), Path: s.LXCPath(), Log: log, Env: append(slices.Clone(s.Env), SpaceVariable+"="+mountSpace())}
-	if on := container.Typed(doc.Values).Debug; o.Debug || is(on) {
+	start.Init = lxcconf.Program(m.LXC, conf, container.RawLines(doc.Values))
+	if o.Debug || is(conf.Debug) {
 		start.Level = "TRACE"
 	}
 	ctx, stop := bounded(ctx, startPatience, fmt.Sprintf("start of CT %d", vmid))
 	defer stop()
-	err := start.Run(ctx, s.Run)
+	err = start.Run(ctx, s.Run)
 	fault := s.relay(ctx, vmid)
 	if o.Debug {
 		showLog(ctx, log)
