@@ -38,9 +38,9 @@ func (p Process) Bench(b *testing.B, other Process) {
 	}
 	var ours, theirs, busy []time.Duration
 	for b.Loop() {
-		took, _ := other.time(b)
+		took, _ := other.Time(b)
 		theirs = append(theirs, took)
-		took, cpu := p.time(b)
+		took, cpu := p.Time(b)
 		ours, busy = append(ours, took), append(busy, cpu)
 	}
 	b.ReportMetric(0, "ns/op") // of both: means nothing
@@ -56,18 +56,21 @@ func (p Process) Bench(b *testing.B, other Process) {
 	b.ReportMetric(float64(peak)/1024, "MiB")
 }
 
-// time returns how long a run takes, and for how long it had a processor.
-func (p Process) time(b *testing.B) (took, cpu time.Duration) {
+// Time returns how long a run takes, and for how long it had a processor.
+func (p Process) Time(b *testing.B) (took, cpu time.Duration) {
 	b.Helper()
 	cmd := p.command()
 	begun := time.Now()
 	err := cmd.Run()
 	took = time.Since(begun)
 	if err != nil {
-		b.Fatal(err)
+		b.Fatalf("%s %v: %v", p.Path, p.Args, err)
 	}
 	return took, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
+
+// Median returns the one in the middle, in milliseconds.
+func Median(all []time.Duration) float64 { return median(slices.Clone(all)).Seconds() * 1000 }
 
 func median(all []time.Duration) time.Duration {
 	slices.Sort(all)
@@ -130,9 +133,25 @@ func highWater(pid int) (int, error) {
 // Build makes a program as `make build` does.
 func Build(b *testing.B, dir, source string) string {
 	b.Helper()
+	return build(b, dir, source, "0")
+}
+
+// BuildLinked makes one that is linked with liblxc where that is installed, as `make build` does.
+func BuildLinked(b *testing.B, dir, source string) string {
+	b.Helper()
+	if err := exec.Command("pkg-config", "--exists", "lxc").Run(); err != nil {
+		b.Logf("without liblxc: pkg-config: %v", err)
+		return Build(b, dir, source)
+	}
+	return build(b, dir, source, "1", "-tags=liblxc,netgo,osusergo")
+}
+
+func build(b *testing.B, dir, source, cgo string, more ...string) string {
+	b.Helper()
 	path := filepath.Join(dir, filepath.Base(source)+".bin")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, source)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	args := slices.Concat([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", path}, more, []string{source})
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("build: %v: %s", err, out)
 	}

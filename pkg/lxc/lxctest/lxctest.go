@@ -11,6 +11,10 @@ import (
 // Require skips the test, with the reason, where containers cannot run.
 func Require(t testing.TB) { t.Helper(); testct.Require(t) }
 
+// Root makes the root of a node named pve1 with a storage "local" for everything, and ends what
+// runs there when the test does.
+func Root(t testing.TB) string { t.Helper(); return testct.Root(t) }
+
 // ID returns the number of a guest that no other test of this machine uses.
 func ID(t testing.TB) int { t.Helper(); return testct.ID(t) }
 
