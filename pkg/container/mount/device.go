@@ -152,7 +152,7 @@ func (n Node) make(dir *os.File, name string) error {
 // chmodOpened sets the mode of what was opened without leave to read it.
 func chmodOpened(f *os.File, mode os.FileMode) error {
 	err := unix.Fchmodat(int(f.Fd()), "", uint32(mode.Perm()), unix.AT_EMPTY_PATH)
-	if errors.Is(err, unix.ENOSYS) { // before Linux 6.6
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) { // before Linux 6.6, and what x/sys makes of it
 		err = unix.Chmod(descriptor(f), uint32(mode.Perm()))
 	}
 	return err
