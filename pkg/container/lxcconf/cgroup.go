@@ -135,9 +135,15 @@ func (b *maker) devices() {
 			b.group("devices.allow", number+" rw")
 		}
 		// The hook makes the node there, as the container is to have it.
-		path := strings.TrimPrefix(node.Path, "/")
-		b.add("lxc.mount.entry", field(b.Dir+"/"+Passthrough+"/"+path)+" "+field(path)+" none bind,create=file 0 0")
+		b.add("lxc.mount.entry", NodeEntry(b.Dir, node.Path))
 	}
+}
+
+// NodeEntry says, as fstab(5) has it, that LXC mounts the node of a device, made below the
+// folder [Passthrough] of a container's, at its own path.
+func NodeEntry(dir, path string) string {
+	path = strings.TrimPrefix(path, "/")
+	return field(dir+"/"+Passthrough+"/"+path) + " " + field(path) + " none bind,create=file 0 0"
 }
 
 // locked tells whether a rule would let the container write to a device that it must not.

@@ -71,6 +71,10 @@ func SeccompFile(dir string) string { return filepath.Join(dir, "rules.seccomp")
 // Passthrough is the folder below that of a container, with the nodes that it gets.
 const Passthrough = "passthrough"
 
+// QuotaMounts is the file with such entries for the devices of file systems with quotas. Which
+// those are is known when they are mounted, after LXC has read its configuration.
+func QuotaMounts(dir string) string { return filepath.Join(dir, "quota.fstab") }
+
 // maker makes one configuration.
 type maker struct {
 	Machine
@@ -231,6 +235,9 @@ func (b *maker) mounts() {
 		// one already.
 		b.add("lxc.mount.entry", "proc dev/.lxc/proc proc create=dir,optional 0 0")
 		b.add("lxc.mount.entry", "sys dev/.lxc/sys sysfs create=dir,optional 0 0")
+	}
+	if slices.ContainsFunc(b.Config.Points(), func(p container.Point) bool { return is(p.Quota) }) && !b.rawHas("lxc.mount.fstab") {
+		b.add("lxc.mount.fstab", QuotaMounts(b.Dir))
 	}
 	if is(b.features.FUSE) {
 		b.add("lxc.mount.entry", "/dev/fuse dev/fuse none bind,create=file 0 0")

@@ -86,8 +86,12 @@ func (s *Service) mountAll(ctx context.Context, vmid id.VM) error {
 	if err != nil {
 		return err
 	}
+	quota, err := quotaNodes(stack)
 	stack.Release()
-	if err := s.makeNodes(ctx, vmid, conf, ids); err != nil {
+	if err == nil {
+		err = errors.Join(s.noteQuota(vmid, conf, quota), s.makeNodes(ctx, vmid, conf, ids, quota))
+	}
+	if err != nil {
 		return err
 	}
 	if s.Setup == nil {
@@ -102,10 +106,10 @@ func (s *Service) mountAll(ctx context.Context, vmid id.VM) error {
 	return s.Setup(ctx, root, conf)
 }
 
-// makeNodes makes the nodes of the devices that the container gets, in a file system of their
-// own, from which LXC mounts them one by one.
-func (s *Service) makeNodes(ctx context.Context, vmid id.VM, conf *container.Config, ids idmap.Map) error {
-	if len(conf.Device) == 0 {
+// makeNodes makes the nodes of the devices that the container gets, and more, in a file system
+// of their own, from which LXC mounts them one by one.
+func (s *Service) makeNodes(ctx context.Context, vmid id.VM, conf *container.Config, ids idmap.Map, more []mount.Node) error {
+	if len(conf.Device)+len(more) == 0 {
 		return nil
 	}
 	found, err := nodes(conf, ids)
@@ -124,6 +128,11 @@ func (s *Service) makeNodes(ctx context.Context, vmid id.VM, conf *container.Con
 		return err
 	}
 	defer dir.Close()
+	for _, n := range more {
+		if err := n.Make(ctx, dir, n.Path, mount.Owner{}); err != nil {
+			return err
+		}
+	}
 	for _, n := range slices.Sorted(maps.Keys(found)) {
 		if err := found[n].Make(ctx, dir, found[n].Path, mount.Owner{}); err != nil {
 			return fmt.Errorf("dev%d: %w", n, err)

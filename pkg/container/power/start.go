@@ -135,6 +135,11 @@ func (s *Service) up(ctx context.Context, vmid id.VM, doc *config.Doc, o StartOp
 		return err
 	}
 	err = s.launch(ctx, vmid, doc, o)
+	if err == nil {
+		if err := s.allowQuota(ctx, vmid); err != nil {
+			api.Warnf(ctx, "%v", err)
+		}
+	}
 	if err = errors.Join(err, unattend()); err == nil {
 		return nil
 	}
