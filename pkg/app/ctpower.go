@@ -73,6 +73,9 @@ func (a *App) restart(ctx context.Context, vmid id.VM) error {
 // Hooked is the life of a process that LXC calls in one of its hooks, with the phase and the
 // name of the container. It returns the exit code.
 func (a *App) Hooked(ctx context.Context, args []string) int {
+	if len(args) == 1 { // its configuration has "lxc.hook.version: 1"
+		args = append(args, os.Getenv("LXC_NAME"))
+	}
 	if len(args) < 2 {
 		return 255
 	}

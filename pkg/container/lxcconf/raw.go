@@ -27,9 +27,16 @@ func (b *maker) raw() {
 			}
 			key = fmt.Sprintf("lxc.net.%d.%s", max(card, 0), rest)
 		}
+		if key == hooksEnvironment && !b.LXC.AtLeast(7, 0) {
+			b.Warnings = append(b.Warnings, fmt.Sprintf("%s needs LXC 7: the container gets the variable as well", key))
+			key = "lxc.environment"
+		}
 		b.add(key, line.Value)
 	}
 }
+
+// hooksEnvironment is the key for variables of the hooks alone.
+const hooksEnvironment = "lxc.environment.hooks"
 
 // foreignGroup tells whether a key is for control groups of the version that the machine
 // does not have; it returns how such keys begin.

@@ -167,7 +167,11 @@ func (w *ifupdown) close() {
 	switch {
 	case a.Text == "":
 	case !a.Static():
-		w.print("iface "+s.name+" "+family+" "+a.Text, "")
+		w.print("iface " + s.name + " " + family + " " + a.Text)
+		for _, o := range a.Extra {
+			w.print("\t" + o)
+		}
+		w.print("")
 	default:
 		w.print("iface " + s.name + " " + family + " static")
 		w.print(w.addressLines(a, s.six)...)

@@ -21,6 +21,7 @@ type Address struct {
 	Text    string // as configured: dhcp, manual, auto, an address with its length, or empty
 	Prefix  netip.Prefix
 	Gateway string
+	Extra   []string // options of ifupdown, where there is no address
 	route   bool
 }
 

@@ -4,6 +4,7 @@ package alpine
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 
 	"github.com/virtsmith/virtsmith/pkg/container/setup"
@@ -53,7 +54,9 @@ func (s *system) Init() error {
 
 // Network writes the file of ifupdown, with netmasks: the ifup of busybox wants them, and
 // ifupdown-ng takes them. The DHCP client of busybox does not do IPv6, so without
-// another one that is left for the administrator to see.
+// another one that is left for the administrator to see. Nor does that ifup know addresses that
+// routers announce, and it would leave all cards down for the word alone; but the kernel takes
+// them by itself on a card that is up.
 func (s *system) Network() error {
 	cards, err := s.Cards()
 	if err != nil {
@@ -61,9 +64,23 @@ func (s *system) Network() error {
 	}
 	client := s.IsExecutable("/sbin/dhcpcd") || s.IsExecutable("/usr/sbin/dhcpcd") || s.IsExecutable("/usr/sbin/dhclient")
 	for i := range cards {
-		if cards[i].V6.Text == "dhcp" && !client {
-			cards[i].V6.Text = "manual"
+		six := &cards[i].V6
+		switch {
+		case six.Text == "dhcp" && !client:
+			six.Text = "manual"
+		case six.Text == "auto" && s.busyboxIfup():
+			six.Text, six.Extra = "manual", []string{"up ip link set " + cards[i].Name + " up"}
 		}
 	}
 	return s.Ifupdown(cards, false)
+}
+
+// busyboxIfup tells whether ifup is that of busybox, and not ifupdown-ng.
+func (s *system) busyboxIfup() bool {
+	for _, name := range []string{"/sbin/ifup", "/bin/ifup"} {
+		if to, err := s.Root.Readlink(name); err == nil {
+			return path.Base(to) == "busybox"
+		}
+	}
+	return false
 }
