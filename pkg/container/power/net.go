@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/container/lxcconf"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/link"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // JoinOf says where the host's end of a network card belongs. ok is false for a card that
@@ -92,7 +92,7 @@ func (s *Service) unplugAll(vmid id.VM) error {
 }
 
 // guestDevice matches what the node has for a network card of a guest.
-var guestDevice = regexp.MustCompile(`^(?:veth|fwbr|fwln|ifb)([0-9]+)i([0-9]+)$|^fwpr([0-9]+)p([0-9]+)$`)
+var guestDevice = pattern.New(`^(?:veth|fwbr|fwln|ifb)([0-9]+)i([0-9]+)$|^fwpr([0-9]+)p([0-9]+)$`)
 
 // devicesOf names the host's ends of the cards of a container of which something is there.
 func devicesOf(vmid id.VM) ([]string, error) {

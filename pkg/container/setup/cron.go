@@ -3,16 +3,17 @@ package setup
 import (
 	"errors"
 	"io/fs"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 var (
-	cronFile = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-	cronLine = regexp.MustCompile(`^\d+(\s+\S+\s+\S+\s+\S+\s+\S+\s+root\s+\S.*)$`)
+	cronFile = pattern.New(`^[A-Za-z0-9_-]+$`)
+	cronLine = pattern.New(`^\d+(\s+\S+\s+\S+\s+\S+\s+\S+\s+root\s+\S.*)$`)
 )
 
 // spreadCron has root's jobs start at a minute of this container's own, so that the containers

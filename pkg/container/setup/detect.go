@@ -2,11 +2,11 @@ package setup
 
 import (
 	"errors"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/container/rootfs"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // ErrUnknown is the error of a root with a distribution that no package here knows.
@@ -55,7 +55,7 @@ func detect(root *rootfs.Root, release map[string]string, known []Distribution, 
 	return nil, nil
 }
 
-var ubuntuLSB = regexp.MustCompile(`(?mi)^DISTRIB_ID="?Ubuntu"?$`)
+var ubuntuLSB = pattern.New(`(?mi)^DISTRIB_ID="?Ubuntu"?$`)
 
 // small bounds files that tell a version.
 const small = 64 << 10
@@ -86,7 +86,7 @@ func ParseRelease(text string) map[string]string {
 	return release
 }
 
-var releaseKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var releaseKey = pattern.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // unquote takes the quotes of a shell off a word.
 func unquote(value string) string {

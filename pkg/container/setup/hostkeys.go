@@ -8,10 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/run"
 )
 
@@ -19,8 +19,8 @@ import (
 var keyKinds = [...]string{"rsa", "ecdsa", "ed25519"}
 
 var (
-	hostKey     = regexp.MustCompile(`^ssh_host_.*_key(\.pub)?$`)
-	fingerprint = regexp.MustCompile(`(?m)^SHA256:[0-9A-Za-z+/]{43} .*$`)
+	hostKey     = pattern.New(`^ssh_host_.*_key(\.pub)?$`)
+	fingerprint = pattern.New(`(?m)^SHA256:[0-9A-Za-z+/]{43} .*$`)
 )
 
 type keyPair struct {

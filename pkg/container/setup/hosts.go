@@ -2,9 +2,10 @@ package setup
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // FullHostname returns the host name as configured, maybe with its domain.
@@ -30,8 +31,8 @@ func (t *Target) Hostname() error {
 }
 
 var (
-	localhost4 = regexp.MustCompile(`^[ \t]*127\.0\.0\.1[ \t]`)
-	localhost6 = regexp.MustCompile(`^[ \t]*::1[ \t]`)
+	localhost4 = pattern.New(`^[ \t]*127\.0\.0\.1[ \t]`)
+	localhost6 = pattern.New(`^[ \t]*::1[ \t]`)
 )
 
 // Hosts writes our part of hosts: the name of the container, and localhost where nobody else
@@ -92,7 +93,7 @@ func (t *Target) hostsEntry() (host, names string, err error) {
 }
 
 // placeholder is a line that the images of linuxcontainers.org bring along.
-var placeholder = regexp.MustCompile(`(?m)^127\.0\.1\.1\s+LXC_NAME[ \t]*\n?`)
+var placeholder = pattern.New(`(?m)^127\.0\.1\.1\s+LXC_NAME[ \t]*\n?`)
 
 // DropPlaceholder takes the name of a template that never had one out of hosts.
 func (t *Target) DropPlaceholder() error {

@@ -1,11 +1,11 @@
 package setup
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/container/rootfs"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // The lines around what is ours in a file of others.
@@ -15,8 +15,8 @@ const (
 )
 
 var (
-	beginLine = regexp.MustCompile(`^#\s*---\s*BEGIN\s*PVE`)
-	endLine   = regexp.MustCompile(`(?i)^#\s*---\s*END\s*PVE`)
+	beginLine = pattern.New(`^#\s*---\s*BEGIN\s*PVE`)
+	endLine   = pattern.New(`(?i)^#\s*---\s*END\s*PVE`)
 )
 
 // Place says where our part goes in a file that has none yet.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // NetworkScripts writes the ifcfg files of Red Hat and its kin, which the network service and
@@ -58,7 +60,7 @@ func variable(text, name, value string) string {
 	return text + line + "\n"
 }
 
-var uuidLine = regexp.MustCompile(`(?m)^(?i:uuid)=([0-9A-Fa-f-]{36})$`)
+var uuidLine = pattern.New(`(?m)^(?i:uuid)=([0-9A-Fa-f-]{36})$`)
 
 // connectionID returns the id that a connection has in a file, or a new one.
 func (t *Target) connectionID(name string) (string, error) {

@@ -3,9 +3,10 @@ package setup
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // HasSystemd tells whether systemd is installed.
@@ -80,7 +81,7 @@ func (t *Target) noQuestions() error {
 	return t.Link("/dev/null", "/etc/systemd/system/"+name)
 }
 
-var gettyTTY = regexp.MustCompile(`pts/%I|lxc/tty%I`)
+var gettyTTY = pattern.New(`pts/%I|lxc/tty%I`)
 
 // Getty has a login on each tty of the container, and on no other.
 func (t *Target) Getty() error {
@@ -125,8 +126,8 @@ func (t *Target) Getty() error {
 }
 
 var (
-	onTTY0 = regexp.MustCompile(`(?m)^ConditionPathExists=/dev/tty0$`)
-	onTTY  = regexp.MustCompile(`(?m)^ConditionPathExists=/dev/tty$`)
+	onTTY0 = pattern.New(`(?m)^ConditionPathExists=/dev/tty0$`)
+	onTTY  = pattern.New(`(?m)^ConditionPathExists=/dev/tty$`)
 )
 
 // OldGetty lets the getty of a systemd that knows no containers start without /dev/tty0, and

@@ -2,10 +2,11 @@ package setup
 
 import (
 	"fmt"
-	"regexp"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
-var sysvConsole = regexp.MustCompile(`^\s*\d+:\d*:[^:]*:.*getty|^\s*p[fno0]:`)
+var sysvConsole = pattern.New(`^\s*\d+:\d*:[^:]*:.*getty|^\s*p[fno0]:`)
 
 // SysvInittab has a getty of Debian's kind on each tty, and a power failure shut the container
 // down, by which it is told to.
@@ -18,5 +19,5 @@ func (t *Target) SysvInittab(getty string) error {
 		}
 		add = append(add, fmt.Sprintf("%d:%s:respawn:/sbin/getty %s tty%d", n, levels, getty, n))
 	}
-	return t.Inittab(sysvConsole, add)
+	return t.Inittab(sysvConsole.Regexp(), add)
 }

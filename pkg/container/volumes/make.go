@@ -8,13 +8,13 @@ import (
 	"math/big"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/container"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/revert"
 	"github.com/virtsmith/virtsmith/pkg/run"
@@ -27,10 +27,6 @@ import (
 // the sizes of those that are there. It returns the points as a configuration keeps them. How
 // to undo it is added to undo; when it fails, nothing is left and nothing is added.
 func (s *Service) Make(ctx context.Context, vmid id.VM, points, values schema.Params, undo *revert.List) (schema.Params, error) {
-	uid, gid, err := rootOf(values)
-	if err != nil {
-		return nil, err
-	}
 	made, mine := schema.Params{}, undoList(ctx)
 	defer mine.Fail()
 	for _, key := range slices.SortedFunc(maps.Keys(points), byOrder) {
@@ -42,7 +38,10 @@ func (s *Service) Make(ctx context.Context, vmid id.VM, points, values schema.Pa
 			return nil, err
 		}
 		if storeid, gib, ok := AsksNew(p.Volume); ok {
-			err = s.makeNew(ctx, &p, place{vmid, storeid, uid, gid}, gib, mine)
+			at := place{vmid: vmid, storage: storeid}
+			if at.uid, at.gid, err = rootOn(p, values); err == nil {
+				err = s.makeNew(ctx, &p, at, gib, mine)
+			}
 		} else if p.Kind() == container.VolumeSource {
 			s.rescanSize(ctx, &p)
 		}
@@ -69,8 +68,8 @@ func byOrder(a, b string) int {
 	return number(a) - number(b)
 }
 
-// A place is where a new volume goes, and to whom: the container and the user of the host
-// who is its root.
+// A place is where a new volume goes, and to whom: the container and the user, by the numbers
+// on that disk, who is its root.
 type place struct {
 	vmid     id.VM
 	storage  id.Storage
@@ -164,7 +163,7 @@ func (s *Service) give(ctx context.Context, v id.Volume, uid, gid int) error {
 }
 
 // shown are the lines of mkfs that tell something of the new file system.
-var shown = regexp.MustCompile(`^(?:Creating filesystem|Filesystem UUID|Superblock backups|\s+\d+, \d)`)
+var shown = pattern.New(`^(?:Creating filesystem|Filesystem UUID|Superblock backups|\s+\d+, \d)`)
 
 // format makes a file system on a volume.
 func (s *Service) format(ctx context.Context, v id.Volume, uid, gid int) error {

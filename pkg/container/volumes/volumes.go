@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/config"
@@ -20,6 +19,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/container/idmap"
 	"github.com/virtsmith/virtsmith/pkg/container/mount"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/revert"
 	"github.com/virtsmith/virtsmith/pkg/run"
@@ -33,7 +33,7 @@ type Service struct {
 }
 
 // newVolume is how a user asks for a new volume: the storage and the size in GiB.
-var newVolume = regexp.MustCompile(`^([^:\s/]+):(\d+(?:\.\d+)?)$`)
+var newVolume = pattern.New(`^([^:\s/]+):(\d+(?:\.\d+)?)$`)
 
 // AsksNew takes apart what asks for a new volume, such as local:4. ok is false for a volume
 // that is there.

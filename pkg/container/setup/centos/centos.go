@@ -4,10 +4,10 @@ package centos
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 
 	"github.com/virtsmith/virtsmith/pkg/container/setup"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 const oldest = 5
@@ -27,7 +27,7 @@ type system struct {
 	release int
 }
 
-var number = regexp.MustCompile(`release\s+(\d+)`)
+var number = pattern.New(`release\s+(\d+)`)
 
 func open(t *setup.Target) (setup.System, error) {
 	line, err := t.FirstLine("/etc/redhat-release")

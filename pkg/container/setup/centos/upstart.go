@@ -1,6 +1,6 @@
 package centos
 
-import "regexp"
+import "github.com/virtsmith/virtsmith/pkg/pattern"
 
 // The jobs of upstart that templates of release 6 come without.
 const (
@@ -31,8 +31,8 @@ end script
 )
 
 var (
-	hangup = regexp.MustCompile(`(?m)^(exec /sbin/mingetty) (\$TTY.*)$`)
-	udev   = regexp.MustCompile(`(?m)^(/sbin/start_udev.*)$`)
+	hangup = pattern.New(`(?m)^(exec /sbin/mingetty) (\$TTY.*)$`)
+	udev   = pattern.New(`(?m)^(/sbin/start_udev.*)$`)
 )
 
 func (s *system) upstart() error {

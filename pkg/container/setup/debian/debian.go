@@ -3,10 +3,10 @@ package debian
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 
 	"github.com/virtsmith/virtsmith/pkg/container/setup"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 const (
@@ -27,7 +27,7 @@ type system struct {
 	release int
 }
 
-var number = regexp.MustCompile(`^(\d+)(?:\.\d+)*`)
+var number = pattern.New(`^(\d+)(?:\.\d+)*`)
 
 func open(t *setup.Target) (setup.System, error) {
 	version, err := t.FirstLine("/etc/debian_version")

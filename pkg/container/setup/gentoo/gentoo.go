@@ -3,10 +3,10 @@ package gentoo
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/container/setup"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // Distribution returns what is known of it.
@@ -43,7 +43,7 @@ func (s *system) Fixup() error {
 	return s.Securetty()
 }
 
-var getty = regexp.MustCompile(`^\s*c?\d+:\d*:[^:]*:.*getty`)
+var getty = pattern.New(`^\s*c?\d+:\d*:[^:]*:.*getty`)
 
 // Init sets up the consoles.
 func (s *system) Init() error {
@@ -54,7 +54,7 @@ func (s *system) Init() error {
 	for n := 1; n <= s.TTYs(); n++ {
 		add = append(add, fmt.Sprintf("%d::respawn:/sbin/agetty 38400 tty%d", n, n))
 	}
-	return s.Inittab(getty, add)
+	return s.Inittab(getty.Regexp(), add)
 }
 
 // Network writes the files of networkd, or that of netifrc with a service for each card.

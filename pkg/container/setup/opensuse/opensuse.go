@@ -3,11 +3,11 @@ package opensuse
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/container/setup"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // Distribution returns what is known of it.
@@ -23,9 +23,9 @@ func Distribution() setup.Distribution {
 type system struct{ *setup.Target }
 
 var (
-	point   = regexp.MustCompile(`^(\d+)(?:\.(\d+))?$`)
-	date    = regexp.MustCompile(`^20\d{6}$`)
-	oldFile = regexp.MustCompile(`(?m)^\s*VERSION\s*=\s*(\S+)\s*$`)
+	point   = pattern.New(`^(\d+)(?:\.(\d+))?$`)
+	date    = pattern.New(`^20\d{6}$`)
+	oldFile = pattern.New(`(?m)^\s*VERSION\s*=\s*(\S+)\s*$`)
 )
 
 func open(t *setup.Target) (setup.System, error) {

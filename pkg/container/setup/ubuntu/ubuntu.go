@@ -3,10 +3,10 @@ package ubuntu
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 
 	"github.com/virtsmith/virtsmith/pkg/container/setup"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // newest is the last version that we have seen; newer ones get a warning.
@@ -23,8 +23,8 @@ type system struct {
 }
 
 var (
-	lsbVersion = regexp.MustCompile(`(?mi)^DISTRIB_RELEASE="?(\d+\.\d+)"?`)
-	dotted     = regexp.MustCompile(`^(\d+)\.(\d+)`)
+	lsbVersion = pattern.New(`(?mi)^DISTRIB_RELEASE="?(\d+\.\d+)"?`)
+	dotted     = pattern.New(`^(\d+)\.(\d+)`)
 )
 
 func open(t *setup.Target) (setup.System, error) {
