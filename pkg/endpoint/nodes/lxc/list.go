@@ -3,6 +3,7 @@ package lxc
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
@@ -39,26 +40,35 @@ func (s *Service) list(ctx context.Context, _ listRequest) ([]status.Status, err
 	if err != nil {
 		return nil, err
 	}
-	all := make([]status.Status, 0, len(guests))
-	for _, g := range guests {
+	all := make([]status.Status, len(guests))
+	err = api.InParts(ctx, len(guests), func(ctx context.Context, first, last int) error {
+		return s.listPart(ctx, guests[first:last], all[first:last], active)
+	})
+	return slices.DeleteFunc(all, func(st status.Status) bool { return st.VMID == 0 }), err
+}
+
+// listPart puts how the containers are doing into all. One that is gone before we look leaves
+// its place empty. One whose configuration cannot be read must not hide the others.
+func (s *Service) listPart(ctx context.Context, guests []cluster.Guest, all []status.Status, active map[string]bool) error {
+	for i, g := range guests {
 		doc, err := s.CTs.Load(ctx, g.ID)
 		switch {
 		case errors.Is(err, cluster.ErrNoGuest): // it has just been removed
 			continue
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
-		case err != nil: // one that cannot be read must not hide the others
+			return context.Cause(ctx)
+		case err != nil:
 			api.Warnf(ctx, "CT %d: %v", g.ID, err)
-			all = append(all, *status.Of(g.ID, nil, active[g.ID.String()]))
+			all[i] = *status.Of(g.ID, nil, active[g.ID.String()])
 			continue
 		}
 		st := status.Of(g.ID, doc.Values, active[g.ID.String()])
 		if st.Running() {
 			s.measure(ctx, st)
 		}
-		all = append(all, *st)
+		all[i] = *st
 	}
-	return all, nil
+	return nil
 }
 
 // measure fills in what a running container uses. What the kernel does not tell of one

@@ -1,14 +1,9 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
-	"runtime"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/cluster"
@@ -44,31 +39,10 @@ func (s *Service) list(ctx context.Context, req listRequest) ([]status.Status, e
 		return nil, err
 	}
 	all := make([]status.Status, len(guests))
-	size := (len(guests) + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0)
-	var warnings []*bytes.Buffer
-	var group errgroup.Group
-	for first := 0; first < len(guests); first += max(size, portion) {
-		last, warn := min(first+max(size, portion), len(guests)), new(bytes.Buffer)
-		warnings = append(warnings, warn)
-		group.Go(func() error {
-			return s.listPart(withWarnings(ctx, warn), guests[first:last], all[first:last], req.Full != nil && *req.Full)
-		})
-	}
-	err = group.Wait()
-	for _, warn := range warnings {
-		_, _ = warn.WriteTo(api.StreamsOf(ctx).Err)
-	}
+	err = api.InParts(ctx, len(guests), func(ctx context.Context, first, last int) error {
+		return s.listPart(ctx, guests[first:last], all[first:last], req.Full != nil && *req.Full)
+	})
 	return slices.DeleteFunc(all, func(st status.Status) bool { return st.VMID == 0 }), err
-}
-
-// portion is how many configurations it takes to keep a processor of its own busy.
-const portion = 50
-
-// withWarnings lets those who work side by side warn one after the other.
-func withWarnings(ctx context.Context, w io.Writer) context.Context {
-	streams := api.StreamsOf(ctx)
-	streams.Err = w
-	return api.WithStreams(ctx, streams)
 }
 
 // listPart puts how the guests are doing into all. One that is gone before we look
