@@ -251,7 +251,11 @@ func (b *maker) hooks() {
 	if len(b.Hook) == 0 {
 		return
 	}
-	for _, phase := range []string{"pre-start", "start-host", "post-stop"} {
+	phases := []string{"pre-start", "start-host", "post-stop"}
+	if len(b.Config.Net) == 0 {
+		phases = []string{"pre-start", "post-stop"} // there is nothing to join
+	}
+	for _, phase := range phases {
 		b.add("lxc.hook."+phase, run.Quote(append(slices.Clone(b.Hook), phase)...))
 	}
 }
