@@ -63,6 +63,10 @@ func FromOS() (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
+	// Programs that make file systems and networks are where not everybody looks, cron for one.
+	if err := os.Setenv("PATH", withSystemFolders(os.Getenv("PATH"))); err != nil {
+		return Host{}, err
+	}
 	h := Host{Root: os.Getenv("VIRTSMITH_ROOT"), Node: os.Getenv("VIRTSMITH_NODE"), Exe: exe, Env: os.Environ()}
 	if h.Root == "" {
 		h.Root = "/"
@@ -86,6 +90,20 @@ func FromOS() (Host, error) {
 		return Host{}, fmt.Errorf("name of this node, %q: %w; set VIRTSMITH_NODE", h.Node, err)
 	}
 	return h, nil
+}
+
+// withSystemFolders adds to a search path the folders of the system that it has not.
+func withSystemFolders(path string) string {
+	folders, system := filepath.SplitList(path), []string{"/usr/sbin", "/sbin"}
+	if path == "" {
+		system = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+	}
+	for _, dir := range system {
+		if !slices.Contains(folders, dir) {
+			folders = append(folders, dir)
+		}
+	}
+	return strings.Join(folders, ":")
 }
 
 // An App is a node's services and the methods on them.

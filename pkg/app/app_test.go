@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,6 +44,25 @@ func TestNodeName(t *testing.T) {
 		t.Setenv("VIRTSMITH_NODE", name)
 		if _, err := app.FromOS(); (err == nil) != ok || !ok && !strings.Contains(err.Error(), "VIRTSMITH_NODE") {
 			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// TestSystemPrograms: what makes file systems and networks is found, also where it is not
+// looked for, as by cron.
+func TestSystemPrograms(t *testing.T) {
+	for given, want := range map[string]string{
+		"/own/bin:/usr/bin": "/own/bin:/usr/bin:/usr/sbin:/sbin",
+		"/sbin:/usr/sbin":   "/sbin:/usr/sbin",
+		"":                  "/usr/sbin:/usr/bin:/sbin:/bin",
+	} {
+		t.Setenv("PATH", given)
+		h, err := app.FromOS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(h.Env, "PATH="+want) {
+			t.Errorf("PATH=%s: others do not get PATH=%s: %q", given, want, h.Env)
 		}
 	}
 }

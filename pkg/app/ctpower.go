@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/cluster"
 	"github.com/virtsmith/virtsmith/pkg/config"
@@ -20,6 +18,7 @@ import (
 	lxcfiles "github.com/virtsmith/virtsmith/pkg/lxc"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/schema"
+	"github.com/virtsmith/virtsmith/pkg/systemd"
 	"github.com/virtsmith/virtsmith/pkg/task"
 )
 
@@ -42,6 +41,8 @@ func (a *App) ctPower(runner run.Runner) *power.Service {
 		Env:   []string{"VIRTSMITH_ROOT=" + a.Root, "VIRTSMITH_NODE=" + a.Node},
 		Space: a.env(power.SpaceVariable),
 		Setup: a.setUp,
+		// Units have the names of the machine's own containers.
+		Systemd: a.Root == "/" && systemd.Running(a.Root),
 		ApplyPending: func(ctx context.Context, vmid id.VM, doc *config.Doc) error {
 			return a.ctEdit().Apply(ctx, vmid, doc)
 		},
@@ -94,17 +95,4 @@ func (a *App) Hooked(ctx context.Context, args []string) int {
 		return 1
 	}
 	return 0
-}
-
-// replace runs a program in the place of this process: terminal, signals and exit code are
-// its own from then on.
-func replace(argv []string) error {
-	path, err := exec.LookPath(argv[0])
-	if err != nil {
-		return fmt.Errorf("%s is not installed: %w", argv[0], err)
-	}
-	if err := syscall.Exec(path, argv, os.Environ()); err != nil {
-		return fmt.Errorf("run %s: %w", path, err)
-	}
-	return nil
 }
