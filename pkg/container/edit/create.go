@@ -165,8 +165,22 @@ func (s *Service) checkPoints(ctx context.Context, c Creation, points schema.Par
 		if err := s.checkStorage(ctx, v.Storage); err != nil {
 			return err
 		}
+		if key == container.Root && !isWish(p.Volume) {
+			if err := s.checkOwner(ctx, c.VM, v); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// checkOwner refuses the volume of another guest, whose files those of the archive would replace.
+func (s *Service) checkOwner(ctx context.Context, vmid id.VM, v id.Volume) error {
+	name, err := s.Storage.Parse(ctx, v)
+	if err == nil && name.Guest != vmid {
+		err = fmt.Errorf("rootfs: volume '%s' cannot become the root of CT %d: it belongs to guest %d", v, vmid, name.Guest)
+	}
+	return err
 }
 
 // checkStorage refuses a storage that cannot hold containers.

@@ -172,8 +172,8 @@ func checkEmpty(dir string) error {
 }
 
 // fill mounts the volumes where nobody else sees them and calls fn with the folder. Folders and
-// devices of the host are left out, save for the root: what an archive has in their place is
-// not to be put there.
+// devices of the host are left out, save for the root, and so are volumes of other guests: what
+// an archive has in their place is not to be put there.
 func (n *newcomer) fill(ctx context.Context, fn func(ctx context.Context, root string) error) error {
 	if p := plan.From(ctx); p != nil {
 		p.Stepf("mount the volumes of CT %d on %s", n.VM, n.RootDir(n.VM))
@@ -188,6 +188,9 @@ func (n *newcomer) fill(ctx context.Context, fn func(ctx context.Context, root s
 	for _, p := range container.Typed(values).Points() {
 		switch {
 		case p.Kind() == container.VolumeSource:
+			if _, ok := n.owned(ctx, n.VM, p.Volume); !ok {
+				continue
+			}
 		case p.Key != container.Root:
 			continue
 		case p.Kind() == container.BindSource:

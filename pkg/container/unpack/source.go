@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -31,7 +32,8 @@ type Source struct {
 
 // OpenFile opens the archive in a file; the caller closes it. An empty name takes the path.
 func OpenFile(path, name string) (*Source, io.Closer, error) {
-	f, err := os.Open(path)
+	// Nobody may ever write to a pipe, should it be one.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, err
 	}

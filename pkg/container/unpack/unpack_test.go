@@ -322,6 +322,19 @@ func TestMembers(t *testing.T) {
 	})
 }
 
+// TestNoFile checks that what is no file is refused at once, a pipe without a writer too.
+func TestNoFile(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, "/dev/zero", "/proc"} {
+		if _, _, err := unpack.OpenFile(path, ""); err == nil || err.Error() != "'"+path+"' is not a file" {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 func TestDamaged(t *testing.T) {
 	needRoot(t)
 	plain := archive(t, file("a", strings.Repeat("some text, ", 50_000)), file("b", "x"))

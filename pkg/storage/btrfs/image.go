@@ -111,7 +111,8 @@ func (p *pool) makeDisk(ctx context.Context, subvol string, size int64) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	// What guests have on their disks is not for all users of the host.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
 	if err != nil {
 		return fmt.Errorf("failed to create raw file: %w", err)
 	}

@@ -62,7 +62,7 @@ func (t *Tree) place(path, format string) error {
 		if format == "subvol" {
 			return os.Mkdir(path, 0o755)
 		}
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, imageMode)
 		if err != nil {
 			return err
 		}
@@ -77,6 +77,9 @@ func (t *Tree) place(path, format string) error {
 	}
 	return nil
 }
+
+// imageMode is that of images: what guests have on their disks is not for all users of the host.
+const imageMode = 0o640
 
 // inFolder makes a folder and runs fn, which puts something there. The folder may go in
 // between: a failed step removes an empty one without the lock, see [Tree.drop].
