@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/virtsmith/virtsmith/pkg/internal/testct"
+	"github.com/virtsmith/virtsmith/pkg/internal/testnode"
 )
 
 // mountCTs are containers that show how volumes, folders and devices are mounted.
@@ -205,4 +208,32 @@ func (l *keyLab) acl(t *testing.T, name string, want bool) {
 	if err := unix.Setxattr(at, "system.posix_acl_access", list, 0); (err == nil) != want {
 		t.Errorf("a list for %s: %v", name, err)
 	}
+}
+
+// TestKeysCreated makes a container whose owners are on disk as they are inside, and goes on with
+// it: what makes, copies and pushes files keeps to that.
+func TestKeysCreated(t *testing.T) {
+	n := newNode(t)
+	if testnode.Inside() {
+		testnode.LXC(t)
+	}
+	id, other := strconv.Itoa(testct.ID(t)), strconv.Itoa(testct.ID(t))
+	n.do("create", id, testct.Busybox(t), "--rootfs", "local:0.03,idmap=passthrough", "--mp0", "local:0.02,mp=/vol/deep,idmap=u:0:7:1", "--unprivileged", "1", "--memory", "64", "--swap", "0")
+	n.do("start", id)
+	n.do("push", id, "/etc/passwd", "/vol/deep/pushed", "--user", "nobody", "--perms", "0600")
+	n.do("set", id, "--mp1", "local:0.02,mp=/hot/plugged,idmap=passthrough")
+	const look = "stat -c '%n %a %u' /bin/busybox /etc/shadow /etc/hosts /vol /vol/deep /vol/deep/pushed /hot /hot/plugged"
+	const want = "/bin/busybox 755 0\n/etc/shadow 640 0\n/etc/hosts 644 0\n/vol 755 0\n/vol/deep 755 0\n/vol/deep/pushed 600 65534\n/hot 755 0\n/hot/plugged 755 0\n"
+	if got := n.do("exec", id, "--", "sh", "-c", look); got != want {
+		t.Errorf("made:\n%s", got)
+	}
+	n.do("stop", id)
+	n.do("clone", id, other, "--full", "1")
+	n.do("destroy", id)
+	n.do("start", other)
+	if got := n.do("exec", other, "--", "sh", "-c", look); got != want {
+		t.Errorf("cloned:\n%s", got)
+	}
+	n.do("stop", other)
+	n.do("destroy", other)
 }

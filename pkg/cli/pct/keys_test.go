@@ -16,6 +16,7 @@ import (
 
 	"github.com/virtsmith/virtsmith/pkg/internal/conformance"
 	"github.com/virtsmith/virtsmith/pkg/internal/testct"
+	"github.com/virtsmith/virtsmith/pkg/internal/testnode"
 )
 
 // A keyCT is a container that shows what keys of its configuration do.
@@ -56,6 +57,10 @@ func keyCTs() []keyCT {
 // Every key of a container acts: inside, on the host, in what LXC is told or in what commands
 // do.
 func TestKeys(t *testing.T) {
+	if testnode.Inside() {
+		testnode.LXC(t)
+		testnode.SubIDs(t, "root:100000:65536\nroot:200000:65536\n")
+	}
 	for _, x := range keyCTs() {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()

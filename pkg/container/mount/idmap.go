@@ -146,6 +146,26 @@ func (m IDMap) onHost(ids IDs, group bool) ([]IDRange, error) {
 	return out, nil
 }
 
+// OnDisk returns who an owner of the host is on the disk, for a container with the given map.
+func (m IDMap) OnDisk(ids IDs, o Owner) (Owner, error) {
+	for _, side := range []struct {
+		group bool
+		id    *int
+	}{{false, &o.UID}, {true, &o.GID}} {
+		ranges, err := m.onHost(ids, side.group)
+		if err != nil {
+			return Owner{}, err
+		}
+		for _, r := range ranges {
+			if at := int64(*side.id); r.Outside <= at && at < r.Outside+r.Count {
+				*side.id = int(at - r.Outside + r.Inside)
+				break
+			}
+		}
+	}
+	return o, nil
+}
+
 func kind(group bool) string {
 	if group {
 		return "group"

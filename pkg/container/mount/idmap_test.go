@@ -106,6 +106,18 @@ func FuzzParseIDMap(f *testing.F) {
 	})
 }
 
+func TestOnDisk(t *testing.T) {
+	for text, want := range map[string]Owner{"": {100000, 100000}, "passthrough": {}, "u:0:7:1": {7, 100000}, "g:0:0:65536": {100000, 0}} {
+		m, err := ParseIDMap(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := m.OnDisk(unprivileged(), Owner{100000, 100000}); got != want || err != nil {
+			t.Errorf("%s: got %v, %v; want %v", text, got, err, want)
+		}
+	}
+}
+
 func TestIDMap(t *testing.T) {
 	dir := workshop(t)
 	home := mkdir(t, dir, "home")

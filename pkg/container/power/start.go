@@ -86,7 +86,7 @@ func (s *Service) prepare(ctx context.Context, vmid id.VM, o StartOptions) (*con
 	}
 	notes, err := s.WriteConfig(ctx, vmid, doc)
 	for _, note := range notes {
-		api.Printf(ctx, "%s", note)
+		api.Printf(ctx, "%s\n", note)
 	}
 	return doc, err
 }
@@ -198,6 +198,6 @@ func showLog(ctx context.Context, path string) {
 		api.Warnf(ctx, "%v", err)
 	}
 	for _, line := range lines {
-		api.Printf(ctx, "%s", line)
+		api.Printf(ctx, "%s\n", line)
 	}
 }

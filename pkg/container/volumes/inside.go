@@ -12,7 +12,11 @@ import (
 // Inside lets fn change the files of a volume that is in use by nobody. values are those of
 // the container that has it.
 func (s *Service) Inside(ctx context.Context, v id.Volume, values schema.Params, fn func(*rootfs.Root) error) error {
-	uid, gid, err := rootOf(values)
+	p, err := pointOf(values, v.String())
+	if err != nil {
+		return err
+	}
+	uid, gid, err := rootOn(p, values)
 	if err != nil {
 		return err
 	}
