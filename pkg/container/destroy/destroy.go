@@ -96,7 +96,7 @@ func (s *Service) Destroy(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
-		if running {
+		if rehearsed := o.Force && plan.From(ctx) != nil; running && !rehearsed {
 			return errRunning(o.VM)
 		}
 		if err := s.Volumes.CheckBases(ctx, doc); err != nil {

@@ -145,5 +145,9 @@ func (s *Service) Reboot(ctx context.Context, vmid id.VM, timeout *time.Duration
 	if err := s.Stop(ctx, vmid, StopOptions{Guest: true, Timeout: timeout}); err != nil {
 		return err
 	}
+	if p := plan.From(ctx); p != nil { // it still runs
+		p.Stepf("start CT %d", vmid)
+		return nil
+	}
 	return s.Start(ctx, vmid, StartOptions{})
 }

@@ -34,7 +34,7 @@ func (s *Service) CheckClone(ctx context.Context, c Clone, running bool) error {
 			return err
 		}
 		if !c.Full {
-			able, err := s.Storage.Has(ctx, storage.FeatureClone, v, c.Snapshot)
+			able, err := s.linkable(ctx, v, c.Snapshot)
 			if err == nil && !able {
 				err = fmt.Errorf("Linked clone feature for '%s' is not available", v) //nolint:staticcheck // upstream's text
 			}
@@ -54,6 +54,20 @@ func (s *Service) CheckClone(ctx context.Context, c Clone, running bool) error {
 		}
 	}
 	return nil
+}
+
+// linkable tells whether a volume can be cloned as what a container can mount. Storages of
+// files make a qcow2 image, which none can; btrfs makes a copy that shares its blocks.
+func (s *Service) linkable(ctx context.Context, v id.Volume, snap string) (bool, error) {
+	d, err := s.Storage.Lookup(ctx, v.Storage)
+	if err != nil {
+		return false, err
+	}
+	_, formats, err := s.Storage.DefaultFormat(ctx, v.Storage)
+	if err != nil || d.Type != "btrfs" && slices.Contains(formats, "qcow2") {
+		return false, err
+	}
+	return s.Storage.Has(ctx, storage.FeatureClone, v, snap)
 }
 
 // clonable lists the mount points that have volumes, by name. Folders and devices of the

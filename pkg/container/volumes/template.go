@@ -70,13 +70,19 @@ func (s *Service) Template(ctx context.Context, vmid id.VM) error {
 		if err := s.checkTemplate(ctx, vmid, doc); err != nil {
 			return err
 		}
+		// First, as a file that cannot be written must not be found out with volumes that have
+		// another name already.
+		doc.Values["template"] = "1"
+		if err := s.Save(ctx, vmid, doc); err != nil {
+			return err
+		}
 		for _, p := range container.Volumes(doc.Values) {
 			if err := s.makeBase(ctx, vmid, doc, p); err != nil {
-				return err
+				delete(doc.Values, "template")
+				return errors.Join(err, s.Save(context.WithoutCancel(ctx), vmid, doc))
 			}
 		}
-		doc.Values["template"] = "1"
-		return s.Save(ctx, vmid, doc)
+		return nil
 	})
 }
 
