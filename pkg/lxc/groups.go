@@ -58,6 +58,7 @@ func groupBases(proc string) []string {
 		return nil
 	}
 	var bases []string
+	first := firstGroups(proc)
 	for line := range strings.Lines(string(mounts)) {
 		fields := strings.Fields(line)
 		dash := slices.Index(fields, "-")
@@ -65,7 +66,7 @@ func groupBases(proc string) []string {
 			continue
 		}
 		bases = append(bases, fields[4])
-		for own := range firstGroups(proc) {
+		for own := range first {
 			if dir := filepath.Join(fields[4], own); own != "/" && isDir(dir) {
 				bases = append(bases, dir)
 			}

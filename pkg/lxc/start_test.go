@@ -157,7 +157,15 @@ func TestStartAgain(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
-	if err := lxc.RemoveGroups("/proc", s.Name); err != nil {
+	err := lxc.RemoveGroups("/proc", s.Name)
+	for range 500 { // what the init has started ends a moment after it
+		if err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		err = lxc.RemoveGroups("/proc", s.Name)
+	}
+	if err != nil {
 		t.Error(err)
 	}
 }
