@@ -34,23 +34,26 @@ func Main(t cli.Tool, join ...func(*app.Host)) int {
 		add(&host)
 	}
 	a := app.New(host)
+	word := ""
 	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case app.WorkerWord:
-			return a.Work(context.Background())
-		case app.SupervisorWord:
-			return a.Supervise()
-		case app.HookWord:
-			return a.Hooked(context.Background(), os.Args[2:])
-		}
+		word = os.Args[1]
 	}
-	// A command lives for milliseconds: memory is cheaper than the time to collect it.
+	if word == app.SupervisorWord { // the one that lives long
+		return a.Supervise()
+	}
+	// Others mostly live for milliseconds: memory is cheaper than the time to collect it.
 	debug.SetGCPercent(garbage)
 	debug.SetMemoryLimit(muchMemory)
+	switch word {
+	case app.WorkerWord:
+		return a.Work(context.Background())
+	case app.HookWord:
+		return a.Hooked(context.Background(), os.Args[2:])
+	}
 	return cli.Main(t, world(a))
 }
 
-// garbage is by how many percent the memory of a command may grow over what it uses, and
+// garbage is by how many percent the memory of a process may grow over what it uses, and
 // muchMemory from how many bytes on it is collected more often after all.
 const (
 	garbage    = 800
