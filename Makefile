@@ -56,7 +56,7 @@ bench: build ## time commands with up to 10,000 guests, and storages beside bare
 fuzz: ## fuzz each parser for FUZZTIME (10s)
 	contrib/dev/fuzz $(FUZZTIME)
 
-demo: setup build ## create, boot, snapshot and destroy a real VM under build/demo
+demo: setup build ## create, boot, snapshot and destroy a real VM, and a container beside it
 	contrib/dev/demo
 
 install: build ## install binaries, man pages and completions under DESTDIR and PREFIX
