@@ -23,6 +23,7 @@ func files() []cli.File {
 		{Path: "/etc/pve/storage.cfg", Doc: "The storages. Without it there is local, a folder at /var/lib/vz."},
 		{Path: "/var/lib/lxc/<vmid>/", Doc: "What LXC is told of a container, and where its root is mounted."},
 		{Path: "/run/lock/lxc/", Doc: "Locks on configurations; each says who holds it."},
+		{Path: "/var/log/lxc/<vmid>.log", Doc: "What LXC says of the last start of a container."},
 		{Path: "/var/log/pve/tasks/", Doc: "Logs of tasks, and the lists of those that run and have run."},
 	}
 }

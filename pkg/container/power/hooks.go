@@ -50,16 +50,9 @@ func (s *Service) Hooked(ctx context.Context, phase string, vmid id.VM, target s
 
 const (
 	rebootTarget = "reboot"
-	// rebootFile says that the container has asked for a reboot.
-	rebootFile = "reboot"
 	// afterPhase is what we call ourselves for when the monitor is about to end.
 	afterPhase = "after"
 )
-
-func (s *Service) rebooting(vmid id.VM) bool {
-	_, err := os.Stat(s.path(vmid, rebootFile))
-	return err == nil
-}
 
 // mountAll mounts what the container is made of, in the monitor's mount namespace, and
 // prepares its files.
@@ -154,13 +147,16 @@ func (s *Service) join(ctx context.Context, vmid id.VM) error {
 // the mounts, so volumes are let go of later.
 func (s *Service) ended(ctx context.Context, vmid id.VM, target string) error {
 	faults := []error{s.unplugAll(vmid)}
-	if doc, err := s.Load(ctx, vmid); err == nil {
+	doc, err := s.Load(ctx, vmid)
+	if err == nil {
 		faults = append(faults, s.hookScript(ctx, vmid, doc, hook.PostStop))
 	} else {
 		faults = append(faults, err)
 	}
 	if target == rebootTarget {
-		faults = append(faults, os.WriteFile(s.path(vmid, rebootFile), nil, 0o600))
+		faults = append(faults, s.asksReboot(vmid, doc))
+	} else {
+		faults = append(faults, remove(s.path(vmid, hastyFile)))
 	}
 	if target == rebootTarget || !s.attended(vmid) {
 		argv := append(slices.Clone(s.Hook), afterPhase, vmid.String(), target)
@@ -175,11 +171,11 @@ const endPatience = 60 * time.Second
 // after does what has to wait until the monitor has ended, in a process that nobody waits for:
 // it lets go of what the container had, or has it started anew.
 func (s *Service) after(ctx context.Context, vmid id.VM, target string) error {
+	if target == rebootTarget {
+		return s.again(ctx, vmid)
+	}
 	ctx, stop := bounded(ctx, endPatience, fmt.Sprintf("the end of CT %d", vmid))
 	defer stop()
-	if target == rebootTarget {
-		return s.Restart(ctx, vmid)
-	}
 	if err := lxc.Gone(ctx, s.LXCPath(), vmid.String()); err != nil {
 		return err
 	}
@@ -189,7 +185,11 @@ func (s *Service) after(ctx context.Context, vmid id.VM, target string) error {
 			return err
 		}
 		doc, err := s.Load(ctx, vmid)
-		return errors.Join(err, s.letGo(ctx, vmid, doc))
+		err = errors.Join(err, s.letGo(ctx, vmid, doc))
+		if _, failed := os.Stat(s.path(vmid, faultFile)); failed != nil {
+			err = errors.Join(err, remove(s.path(vmid, saidFile))) // nobody asks for it
+		}
+		return err
 	})
 }
 
