@@ -272,7 +272,7 @@ func (c *testCT) cloned(l lived) {
 	c.t.Helper()
 	copied := &testCT{testNode: c.testNode, id: testct.ID(c.t)}
 	c.run("clone", strconv.Itoa(copied.id), "--full", "1", "--snapname", "before", "--storage", "local", "--hostname", "copied")
-	c.run("shutdown", "--timeout", "60", "--forceStop", "1")
+	c.run("stop")
 	c.run("delsnapshot", "before")
 	c.run("template")
 	linked := &testCT{testNode: c.testNode, id: testct.ID(c.t)}
