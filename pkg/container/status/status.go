@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/virtsmith/virtsmith/pkg/cgroup"
-	"github.com/virtsmith/virtsmith/pkg/container"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -104,12 +103,14 @@ func mebibytes(text string, otherwise int64) int64 {
 }
 
 // rootSize returns the size that the configuration notes for the root, 4 GiB where it
-// notes none.
+// notes none. Only that is read, as it is for each container of a list, and all has been
+// checked before.
 func rootSize(values schema.Params) int64 {
-	var root container.RootFS
-	if err := schema.Parse(values["rootfs"], &root); err == nil && root.Size != nil {
-		if size, err := schema.ParseSize(*root.Size); err == nil {
-			return int64(size)
+	for part := range strings.SplitSeq(values["rootfs"], ",") {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(part), "size="); ok {
+			if size, err := schema.ParseSize(text); err == nil {
+				return int64(size)
+			}
 		}
 	}
 	return 4 << 30
