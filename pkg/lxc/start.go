@@ -30,6 +30,10 @@ type Start struct {
 	Init []string
 	// Pid is the file that holds the id of the monitor's process; empty for [PidFile].
 	Pid string
+	// Unit is the unit of systemd that the container is to be, such as pve-container@100.service;
+	// empty where no systemd runs. It takes care that the controllers of control groups stay where
+	// LXC wants them, outlives whoever has started it, and is ended before the machine is.
+	Unit string
 }
 
 // A StartError tells why a container did not start.
@@ -76,7 +80,31 @@ func (s Start) Command() run.Cmd {
 	if len(s.Init) > 0 {
 		args = append(append(args, "--"), s.Init...)
 	}
-	return run.Cmd{Path: "lxc-start", Args: args, Env: s.Env, Detached: true}
+	if s.Unit == "" {
+		return run.Cmd{Path: "lxc-start", Args: args, Env: s.Env, Detached: true}
+	}
+	line := []string{
+		"--quiet", "--collect", "--unit=" + s.Unit, "--description=LXC container " + s.Name, "--service-type=forking",
+		"--property=PIDFile=" + s.pidFile(), "--property=Delegate=yes", "--property=KillMode=mixed", "--property=TimeoutStartSec=infinity",
+		"--property=TimeoutStopSec=120s", "--property=TasksMax=infinity", "--property=OOMPolicy=continue",
+	}
+	for _, pair := range s.Env {
+		line = append(line, "--setenv="+pair)
+	}
+	return run.Cmd{Path: "systemd-run", Args: append(append(line, "--", "lxc-start"), args...), Detached: true}
+}
+
+// launch runs the command. systemd forgets the unit of the last time a moment after its process
+// has ended.
+func (s Start) launch(ctx context.Context, r run.Runner) error {
+	for deadline := time.Now().Add(dying); ; {
+		err := r.Run(ctx, s.Command())
+		failed, ok := errors.AsType[*run.Error](err)
+		if s.Unit == "" || !ok || !strings.Contains(failed.Stderr, "already loaded") || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // Run starts the container and returns when it runs. Its monitor then is a daemon of its
@@ -102,7 +130,7 @@ func (s Start) Run(ctx context.Context, r run.Runner) error {
 	if st, err := os.Stat(s.Log); err == nil {
 		from = st.Size()
 	}
-	err = r.Run(ctx, s.Command())
+	err = s.launch(ctx, r)
 	if err == nil {
 		return nil
 	}

@@ -40,6 +40,8 @@ type Service struct {
 	Env  []string
 	// Space is what [SpaceVariable] says, in a hook.
 	Space string
+	// Systemd tells that the node's containers are units of systemd.
+	Systemd bool
 	// Setup makes the files in the root of a container say what its configuration says.
 	Setup func(context.Context, *rootfs.Root, *container.Config) error
 	// ApplyPending makes the changes that wait for the next start hold.

@@ -168,6 +168,9 @@ func (s *Service) launch(ctx context.Context, vmid id.VM, doc *config.Doc, o Sta
 	conf := container.Typed(doc.Values)
 	start := lxc.Start{Name: vmid.String(), Path: s.LXCPath(), Log: log, Env: append(slices.Clone(s.Env), SpaceVariable+"="+mountSpace())}
 	start.Init = lxcconf.Program(m.LXC, conf, container.RawLines(doc.Values))
+	if s.Systemd {
+		start.Unit = fmt.Sprintf("pve-container@%d.service", vmid)
+	}
 	if o.Debug || is(conf.Debug) {
 		start.Level = "TRACE"
 	}
