@@ -61,12 +61,14 @@ func (a *App) setUp(ctx context.Context, root *rootfs.Root, conf *container.Conf
 	return s.PreStart(ctx)
 }
 
-// restart begins a task that starts a container that has asked to be rebooted. Whatever the
-// container is locked for, it ran before.
-func (a *App) restart(ctx context.Context, vmid id.VM) error {
+// restart begins a task that starts a container that has asked to be rebooted.
+func (a *App) restart(ctx context.Context, vmid id.VM, skipLock bool) error {
+	params := schema.Params{"node": a.Node, "vmid": vmid.String()}
+	if skipLock {
+		params["skiplock"] = "1"
+	}
 	_, err := a.Tasks.Start(ctx, task.Spec{
-		Type: "vzstart", ID: vmid.String(), User: "root@pam", Method: "POST /nodes/{node}/lxc/{vmid}/status/start",
-		Params: schema.Params{"node": a.Node, "vmid": vmid.String(), "skiplock": "1"},
+		Type: "vzstart", ID: vmid.String(), User: "root@pam", Method: "POST /nodes/{node}/lxc/{vmid}/status/start", Params: params,
 	})
 	return err
 }

@@ -46,8 +46,9 @@ type Service struct {
 	Setup func(context.Context, *rootfs.Root, *container.Config) error
 	// ApplyPending makes the changes that wait for the next start hold.
 	ApplyPending func(context.Context, id.VM, *config.Doc) error
-	// Restart begins a task that starts a container that has asked to be rebooted.
-	Restart func(context.Context, id.VM) error
+	// Restart begins a task that starts a container that has asked to be rebooted; with skipLock
+	// whatever it is locked for.
+	Restart func(ctx context.Context, vmid id.VM, skipLock bool) error
 	// Shutdowns ends the tasks that wait for the container to shut down.
 	Shutdowns func(context.Context, id.VM) error
 }

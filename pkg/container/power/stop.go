@@ -28,6 +28,9 @@ const defaultPatience = 60 * time.Second
 // loses patience may kill it.
 func (s *Service) Stop(ctx context.Context, vmid id.VM, o StopOptions) error {
 	doc, err := s.stoppable(ctx, vmid, o)
+	if errors.Is(err, errStays) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -91,11 +94,14 @@ func (s *Service) letGoStopped(ctx context.Context, vmid id.VM, doc *config.Doc)
 // that does not run is cleared away before that is told.
 func (s *Service) stoppable(ctx context.Context, vmid id.VM, o StopOptions) (doc *config.Doc, err error) {
 	err = s.Locked(ctx, vmid, fmt.Sprintf("stop of CT %d", vmid), func(ctx context.Context) error {
-		if err := s.CheckRunning(ctx, vmid); err != nil {
-			return errors.Join(err, s.Clear(ctx, vmid))
-		}
 		if doc, err = s.Load(ctx, vmid); err != nil {
 			return err
+		}
+		if s.StartsAgain(ctx, vmid) && plan.From(ctx) == nil {
+			return s.stay(ctx, vmid, doc)
+		}
+		if err := s.CheckRunning(ctx, vmid); err != nil {
+			return errors.Join(err, s.Clear(ctx, vmid))
 		}
 		return checkLock(doc, o.SkipLock)
 	})

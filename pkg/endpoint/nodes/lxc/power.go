@@ -58,7 +58,7 @@ type stopRequest struct {
 }
 
 func (s *Service) prepareStop(ctx context.Context, req stopRequest) (api.Job, error) {
-	return req.job("vzstop"), s.runs(ctx, req.target)
+	return req.job("vzstop"), s.runsAgain(ctx, req.target)
 }
 
 // runs makes sure that a container runs. What one that was ended from outside has left is
@@ -69,6 +69,15 @@ func (s *Service) runs(ctx context.Context, t target) error {
 		s.Power.Tidy(ctx, t.VMID)
 	}
 	return err
+}
+
+// runsAgain is runs for what ends a container: one that is about to be started anew need not
+// run yet.
+func (s *Service) runsAgain(ctx context.Context, t target) error {
+	if s.Power.StartsAgain(ctx, t.VMID) {
+		return nil
+	}
+	return s.runs(ctx, t)
 }
 
 func (s *Service) stop(ctx context.Context, req stopRequest) error {
@@ -87,7 +96,7 @@ type shutdownRequest struct {
 }
 
 func (s *Service) prepareShutdown(ctx context.Context, req shutdownRequest) (api.Job, error) {
-	return req.job("vzshutdown"), s.runs(ctx, req.target)
+	return req.job("vzshutdown"), s.runsAgain(ctx, req.target)
 }
 
 func (s *Service) shutdown(ctx context.Context, req shutdownRequest) error {
