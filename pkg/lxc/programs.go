@@ -103,7 +103,10 @@ func (p Programs) Stop(ctx context.Context, name string) error {
 			return err
 		}
 		if err := p.Unfreeze(ctx, name); err != nil && !errors.Is(err, errStopped) {
-			return err
+			// It may have died before lxc-unfreeze was told that it goes on.
+			if still, look := p.Frozen(ctx, name); look == nil && still {
+				return err
+			}
 		}
 	} else if _, err := p.doRunning(ctx, "lxc-stop", name, "-k"); err != nil && !errors.Is(err, errStopped) {
 		if still, look := p.running(name); look != nil || still {
