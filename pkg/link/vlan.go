@@ -41,7 +41,13 @@ func (h *Host) setVLANs(port netlink.Link, j Join) error {
 		}
 	}
 	for _, r := range trunks {
-		if err := h.netlink.BridgeVlanAddRange(port, uint16(r.First), uint16(r.Last), false, false, false, false); err != nil {
+		add := func() error {
+			return h.netlink.BridgeVlanAddRange(port, uint16(r.First), uint16(r.Last), false, false, false, false)
+		}
+		if r.First == r.Last { // no range to the kernel
+			add = func() error { return h.netlink.BridgeVlanAdd(port, uint16(r.First), false, false, false, false) }
+		}
+		if err := add(); err != nil {
 			return wrap(err, "add VLANs %d-%d to %s", r.First, r.Last, name)
 		}
 	}
