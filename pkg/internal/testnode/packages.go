@@ -16,6 +16,9 @@ type Package struct {
 	// LXC says that they are linked with its library, where this machine has that, and want the
 	// template of Debian, which cannot be made in a node.
 	LXC bool
+
+	// Systemd has them run in a node of their own, whose process 1 is systemd.
+	Systemd bool
 }
 
 // Packages are all of them, in the order they run: those that see most of the whole come first, as
@@ -36,6 +39,7 @@ func Packages() []Package {
 		{Path: "pkg/storage/rbd", Run: "^TestKernelNode|^TestConformance", Time: 45 * time.Minute},
 		{Path: "pkg/storage/cephfs", Run: "^TestKernelNode", Time: 30 * time.Minute},
 		{Path: "pkg/storage/all", Run: "^TestNode", Time: time.Hour},
+		{Path: "pkg/cli/pct", Run: "^TestSystemd", LXC: true, Systemd: true, Time: 10 * time.Minute},
 		{Path: "pkg/storage/zfspool", ZFS: true, Time: 15 * time.Minute},
 		{Path: "pkg/storage/zfs", ZFS: true, Time: time.Hour},
 	}

@@ -23,6 +23,7 @@ import (
 var (
 	budget  = flag.Duration("node.time", 0, "how long all packages together may take; what does not fit is skipped")
 	withZFS = flag.Bool("node.zfs", os.Getenv("VIRTSMITH_TEST_ALL") == "1", "run in a node that has ZFS")
+	systemd = flag.Bool("node.systemd", false, "run in a node whose process 1 is systemd")
 	command = flag.String("node.command", "", "what TestCommand has a node run")
 )
 
@@ -34,7 +35,10 @@ func TestInNode(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(h.root, p.Path)); err != nil {
 			continue
 		}
-		t.Run(path.Base(p.Path), func(t *testing.T) {
+		t.Run(p.name(), func(t *testing.T) {
+			if p.Systemd && h.hurried() {
+				t.Skip("boots a node of its own: make test-storage")
+			}
 			if p.ZFS && !*withZFS {
 				t.Skip("needs a node with ZFS: make test-storage")
 			}
@@ -71,6 +75,8 @@ type harness struct {
 	boots  int
 	node   *Node
 	shares map[string]string
+
+	systemd bool // is process 1 of the node
 }
 
 // open finds the node's image, or builds it; it skips where neither can be.
@@ -104,7 +110,7 @@ func open(t *testing.T) *harness {
 	}
 	h := &harness{
 		t: t, root: root, tests: t.TempDir(),
-		image: filepath.Join(dir, image), guest: filepath.Join(dir, "guest"),
+		image: filepath.Join(dir, image), guest: filepath.Join(dir, "guest"), systemd: *systemd,
 	}
 	if *budget > 0 {
 		h.end = time.Now().Add(*budget)
@@ -131,7 +137,7 @@ func (h *harness) booted(t *testing.T) *Node {
 		if err := os.Mkdir(scratch, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		node, err := Boot(h.t.Context(), Config{Image: h.image, Guest: h.guest, Scratch: scratch, Shares: maps.Clone(h.shares)})
+		node, err := Boot(h.t.Context(), Config{Image: h.image, Guest: h.guest, Scratch: scratch, Shares: maps.Clone(h.shares), Systemd: h.systemd})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,6 +152,14 @@ func (h *harness) close() {
 		h.node.Close()
 		h.node = nil
 	}
+}
+
+// name is what the tests of a package are called.
+func (p Package) name() string {
+	if p.Systemd {
+		return path.Base(p.Path) + "-systemd"
+	}
+	return path.Base(p.Path)
 }
 
 // run builds the tests of a package, runs them in the node and reports each.
@@ -170,6 +184,11 @@ func (h *harness) run(t *testing.T, p Package) {
 	}
 	if p.LXC {
 		t.Run("template", func(t *testing.T) { testct.Debian(t) }) // without it they skip some
+	}
+	if p.Systemd != h.systemd {
+		h.close()
+		h.systemd = p.Systemd
+		defer func() { h.close(); h.systemd = *systemd }()
 	}
 	node := h.booted(t)
 	limit := h.limit(p)
