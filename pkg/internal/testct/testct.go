@@ -40,7 +40,7 @@ func Require(t testing.TB) {
 		t.Skip("containers need control groups: none is mounted")
 	}
 	for _, at := range mounts {
-		if probe := filepath.Join(at, fmt.Sprintf("vsprobe.%d", os.Getpid())); os.Mkdir(probe, 0o755) == nil {
+		if probe, err := os.MkdirTemp(at, "vsprobe."); err == nil {
 			_ = os.Remove(probe)
 		} else {
 			t.Skipf("containers need control groups they can make: %s is read-only", at)
