@@ -23,6 +23,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/config"
 	"github.com/virtsmith/virtsmith/pkg/container"
 	"github.com/virtsmith/virtsmith/pkg/container/ct"
+	"github.com/virtsmith/virtsmith/pkg/container/volumes"
 	"github.com/virtsmith/virtsmith/pkg/guest"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/plan"
@@ -33,6 +34,7 @@ import (
 // A Service does it for the containers of a node.
 type Service struct {
 	*ct.Host
+	Volumes *volumes.Service
 	// Stop ends a running container at once. Its configuration is locked meanwhile.
 	Stop func(context.Context, id.VM) error
 	// Start starts a container after a rollback.
@@ -270,7 +272,14 @@ func (f *frozen) RollbackVolume(ctx context.Context, v guest.Volume, name string
 		p.Stepf("bring %s back to snapshot '%s'", v.ID, name)
 		return nil
 	}
-	return f.Storage.Rollback(ctx, volume, name)
+	if err := f.Storage.Rollback(ctx, volume, name); err != nil {
+		return err
+	}
+	if err := f.Service.Volumes.Settle(ctx, volume); err != nil {
+		// It only makes the next start slow.
+		api.Warnf(ctx, "%s: %v", v.Key, err)
+	}
+	return nil
 }
 
 // Running tells whether the container runs.

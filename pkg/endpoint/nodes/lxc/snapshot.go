@@ -48,7 +48,7 @@ func (s *Service) snapshotMethods() []api.Method {
 
 // snapshotService does the work.
 func (s *Service) snapshotService() *snapshot.Service {
-	return &snapshot.Service{Host: s.CTs, Stop: s.Power.StopLocked, Start: s.StartCT}
+	return &snapshot.Service{Host: s.CTs, Volumes: s.Volumes, Stop: s.Power.StopLocked, Start: s.StartCT}
 }
 
 // snapshotTarget names a snapshot of a container.
