@@ -4,13 +4,13 @@ import (
 	"iter"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // Permissions are the privileges somebody has on a path, each with whether it holds for
@@ -208,7 +208,7 @@ func (s Subject) CheckAny(path string, privileges ...string) error {
 	return s.Policy.CheckAny(s.Name, path, privileges...)
 }
 
-var pathCharacters = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
+var pathCharacters = pattern.New(`^[A-Za-z0-9._/-]+$`)
 
 // normal brings a path into the form that the file has it in: /a/b. There is none for an
 // empty one.

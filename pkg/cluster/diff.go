@@ -2,9 +2,9 @@ package cluster
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 )
 
@@ -29,7 +29,7 @@ func tellDiff(p *plan.Plan, name string, old, data []byte) {
 }
 
 // secret finds the values in files of guests that are shown to nobody.
-var secret = regexp.MustCompile(`(?m)^([-+ ]cipassword: ).*$`)
+var secret = pattern.New(`(?m)^([-+ ]cipassword: ).*$`)
 
 func hide(diff string) string { return secret.ReplaceAllString(diff, "${1}**********") }
 

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // CPU is the processors of the host.
@@ -22,7 +23,7 @@ type CPU struct {
 	PhysBits int // width of physical addresses, 0 where it is not told
 }
 
-var physBits = regexp.MustCompile(`^(\d+) bits physical`)
+var physBits = pattern.New(`^(\d+) bits physical`)
 
 // ParseCPU reads the content of /proc/cpuinfo. All processors are taken to be like the
 // first.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/run"
 )
 
@@ -108,7 +108,7 @@ func (c *CephUse) add(o CephUse) {
 // diskName matches the names of what counts as a disk: hdX, sdX, vdX, xvdX, nvmeXnY and
 // those of old RAID controllers. Loop devices, optical drives and what is built of other
 // devices are none.
-var diskName = regexp.MustCompile(`^(?:(?:h|s|x?v)d[a-z]+|nvme\d+n\d+|cciss!c\d+d\d+)$`)
+var diskName = pattern.New(`^(?:(?:h|s|x?v)d[a-z]+|nvme\d+n\d+|cciss!c\d+d\d+)$`)
 
 // maxAsked is how many disks are asked at once: enough that some that hang do not hold
 // up the others for long.
@@ -248,7 +248,7 @@ func (i DiskInventory) isISCSI(name string) bool {
 	return err == nil && iscsiDevice.MatchString(to)
 }
 
-var iscsiDevice = regexp.MustCompile(`host[^/]*/session`)
+var iscsiDevice = pattern.New(`host[^/]*/session`)
 
 // size returns the size of a disk, or a partition, in bytes. The kernel counts in
 // sectors of 512 bytes, whatever the disk has.

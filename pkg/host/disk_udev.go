@@ -3,9 +3,10 @@ package host
 import (
 	"cmp"
 	"context"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // udevInfo is what udev knows of a disk.
@@ -92,4 +93,4 @@ func parseUdev(text string) (u udevInfo, ok bool) {
 }
 
 // byIDLink matches links that say which disk it is, not only what number it has.
-var byIDLink = regexp.MustCompile(`^/dev/disk/by-id/(?:ata|scsi|nvme)`)
+var byIDLink = pattern.New(`^/dev/disk/by-id/(?:ata|scsi|nvme)`)

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // diskUses is what block devices are used for, by their paths.
@@ -204,7 +205,7 @@ func parseCephVolumes(text string) map[string]CephUse {
 	return uses
 }
 
-var cephVolume = regexp.MustCompile(`^osd-([^-]+)-`)
+var cephVolume = pattern.New(`^osd-([^-]+)-`)
 
 func cephUse(kind string, tags []string) (use CephUse) {
 	switch kind {

@@ -1,8 +1,9 @@
 package host
 
 import (
-	"regexp"
 	"strconv"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // Kernel is the version of a Linux kernel; the zero value is an unknown one.
@@ -12,7 +13,7 @@ type Kernel struct {
 	Full                string // as uname -r prints it
 }
 
-var kernelPattern = regexp.MustCompile(`^Linux version ((\d+)(?:\.(\d+))?(?:\.(\d+))?-?(\S+)?)`)
+var kernelPattern = pattern.New(`^Linux version ((\d+)(?:\.(\d+))?(?:\.(\d+))?-?(\S+)?)`)
 
 // ParseKernel reads the content of /proc/version. What is none gives the zero Kernel.
 func ParseKernel(procVersion string) Kernel {

@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // PCIDevice is one function of a PCI device of the host.
@@ -27,7 +28,7 @@ type PCIDevice struct {
 	Bridge     bool   // has a bus behind it
 }
 
-var pciAddress = regexp.MustCompile(`^[a-f0-9]{4,}:[a-f0-9]{2}:[a-f0-9]{2}\.[a-f0-9]$`)
+var pciAddress = pattern.New(`^[a-f0-9]{4,}:[a-f0-9]{2}:[a-f0-9]{2}\.[a-f0-9]$`)
 
 // FullPCIAddress puts the domain 0000 before an address that names none.
 func FullPCIAddress(address string) string {

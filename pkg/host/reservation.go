@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 )
 
@@ -164,7 +164,7 @@ func (r Reservations) read() (map[string]reservation, error) {
 	return parseReservations(string(text)), nil
 }
 
-var reservationLine = regexp.MustCompile(`^((?:[a-f0-9]{4,}:)?[a-f0-9]{2}:[a-f0-9]{2}(?:\.[a-f0-9])?)\s(\d+)\s(time|pid):(\d+)$`)
+var reservationLine = pattern.New(`^((?:[a-f0-9]{4,}:)?[a-f0-9]{2}:[a-f0-9]{2}(?:\.[a-f0-9])?)\s(\d+)\s(time|pid):(\d+)$`)
 
 // parseReservations reads lines such as "0000:01:00.0 100 pid:4711". Others mean
 // nothing.

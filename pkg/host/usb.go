@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // USBDevice is a USB device of the host.
@@ -35,7 +36,7 @@ func (d USBDevice) Port() string {
 	return fmt.Sprintf("%d-%s", d.Bus, d.Path)
 }
 
-var usbName = regexp.MustCompile(`^(?:usb\d+|\d+-(\d+(?:\.\d+)*))$`)
+var usbName = pattern.New(`^(?:usb\d+|\d+-(\d+(?:\.\d+)*))$`)
 
 // USBDevices lists the USB devices of the host.
 func (s Sys) USBDevices() ([]USBDevice, error) {

@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // Join says where on a bridge a guest's device belongs.
@@ -233,7 +234,7 @@ func (h *Host) Leave(device string) error {
 }
 
 // guestDevice matches the names of guests' devices.
-var guestDevice = regexp.MustCompile(`^(?:tap|veth)([0-9]+)i([0-9]+)$`)
+var guestDevice = pattern.New(`^(?:tap|veth)([0-9]+)i([0-9]+)$`)
 
 // FirewallNames returns the names of what is between a guest's device, such as
 // tap100i0, and its bridge when it is firewalled: the firewall bridge, the port

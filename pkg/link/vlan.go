@@ -3,11 +3,12 @@ package link
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // maxVLAN is the highest number a VLAN can have.
@@ -82,7 +83,7 @@ func (h *Host) vlanBridge(bridge Device, tag int) (Device, error) {
 
 // cardName matches what network cards and bonds, or VLANs of them, are called.
 // Inside containers and tests other kinds of devices bear such names.
-var cardName = regexp.MustCompile(`^(?:eth[0-9]+|en[^:.]+|ib[^:.]+|nic[0-9]+|bond[0-9]+)(?:\.[0-9]+)?$`)
+var cardName = pattern.New(`^(?:eth[0-9]+|en[^:.]+|ib[^:.]+|nic[0-9]+|bond[0-9]+)(?:\.[0-9]+)?$`)
 
 // uplinks lists the ports of a bridge that lead out of the machine: cards, bonds,
 // and VLANs of them, but no device of a guest.

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/schema"
@@ -70,7 +70,7 @@ func ConvertArgs(source, target Image, o ConvertOptions) []string {
 }
 
 // imageFile finds the format that a file's name says.
-var imageFile = regexp.MustCompile(`\.(raw|qcow2|vmdk|qed|cloop)$`)
+var imageFile = pattern.New(`\.(raw|qcow2|vmdk|qed|cloop)$`)
 
 // Image returns how qemu-img is told of what text names: a volume, or a path.
 func (s *Service) Image(ctx context.Context, text, snap string, target bool) (Image, error) {
@@ -195,7 +195,7 @@ func (s *Service) orFull(ctx context.Context, target string, err error) error {
 }
 
 // percent is how qemu-img tells how far it is.
-var percent = regexp.MustCompile(`\((\S+)/100%\)`)
+var percent = pattern.New(`\((\S+)/100%\)`)
 
 // sizeOf returns the size of what is copied, for the progress.
 func (s *Service) sizeOf(ctx context.Context, text string, img Image) (int64, error) {

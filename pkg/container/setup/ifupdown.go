@@ -1,9 +1,10 @@
 package setup
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // Ifupdown writes the interfaces file of ifupdown and its kin. What it does not know stays: other
@@ -67,10 +68,10 @@ type stanza struct {
 }
 
 var (
-	ifaceLine  = regexp.MustCompile(`^\s*iface\s+(\S+)\s+inet(6?)\s+\S+\s*$`)
-	autoLine   = regexp.MustCompile(`^\s*auto\s*(.*)$`)
-	breakLine  = regexp.MustCompile(`^\s*(?:iface\s|mapping\s|allow-|source\s|source-directory\s)`)
-	optionLine = regexp.MustCompile(`^\s*((\S+)\s.*)$`)
+	ifaceLine  = pattern.New(`^\s*iface\s+(\S+)\s+inet(6?)\s+\S+\s*$`)
+	autoLine   = pattern.New(`^\s*auto\s*(.*)$`)
+	breakLine  = pattern.New(`^\s*(?:iface\s|mapping\s|allow-|source\s|source-directory\s)`)
+	optionLine = pattern.New(`^\s*((\S+)\s.*)$`)
 )
 
 // line takes one line of the old text.
@@ -214,7 +215,7 @@ func routes(name, gateway, indent string) []string {
 	}
 }
 
-var firstRoute = regexp.MustCompile(`^post-up ip route add (\S+) dev (\S+)$`)
+var firstRoute = pattern.New(`^post-up ip route add (\S+) dev (\S+)$`)
 
 // dropRoutes takes our routes out of the options of a card: those between our lines, or, where
 // there are no such lines, the four that early versions wrote without them.

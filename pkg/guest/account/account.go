@@ -5,12 +5,13 @@ package account
 import (
 	"fmt"
 	"io"
-	"regexp"
 
 	"github.com/GehirnInc/crypt/sha256_crypt"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
-var hashed = regexp.MustCompile(`^\$(?:[156]|2[ay])(\$.+){2}`)
+var hashed = pattern.New(`^\$(?:[156]|2[ay])(\$.+){2}`)
 
 // IsHashed tells whether a password is a hash that guests know.
 func IsHashed(password string) bool { return hashed.MatchString(password) }

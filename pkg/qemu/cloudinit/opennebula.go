@@ -3,8 +3,9 @@ package cloudinit
 import (
 	"encoding/base64"
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // context is OpenNebula's context.sh: assignments that a shell reads.
@@ -88,4 +89,4 @@ func shellWord(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
+var plainWord = pattern.New(`^[A-Za-z0-9_./:@%+=,-]+$`)

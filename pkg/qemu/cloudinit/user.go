@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 )
 
@@ -67,10 +67,10 @@ func sshKeys(c *qemu.Config) ([]string, error) {
 }
 
 // notText matches words that YAML takes for numbers, times, truths or nothing.
-var notText = regexp.MustCompile(`(?i)^([-+.0-9][-+._:0-9]*(e[-+]?[0-9]+)?|0x[0-9a-f_]+|0o[0-7_]+|[-+]?\.(inf|nan)|y|n|yes|no|on|off|true|false|null|~)$`)
+var notText = pattern.New(`(?i)^([-+.0-9][-+._:0-9]*(e[-+]?[0-9]+)?|0x[0-9a-f_]+|0o[0-7_]+|[-+]?\.(inf|nan)|y|n|yes|no|on|off|true|false|null|~)$`)
 
 // plainText matches what needs no quotes in YAML.
-var plainText = regexp.MustCompile(`^[A-Za-z0-9_./$+=(\\^][^\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}\x{feff}]*$`)
+var plainText = pattern.New(`^[A-Za-z0-9_./$+=(\\^][^\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}\x{feff}]*$`)
 
 // scalar writes text as a YAML string, with quotes only where they are needed.
 func scalar(text string) string {

@@ -2,8 +2,9 @@ package cmdline
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // display is what a guest shows its picture on.
@@ -27,7 +28,7 @@ func (d display) shown() bool { return d.kind != "none" && !d.serial() }
 func (d display) spice() bool { return d.heads > 0 || strings.HasPrefix(d.kind, "virtio") }
 
 // withClipboard are the displays whose clipboard VNC can share.
-var withClipboard = regexp.MustCompile(`^(std|cirrus|vmware|virtio|qxl)`)
+var withClipboard = pattern.New(`^(std|cirrus|vmware|virtio|qxl)`)
 
 // chooseDisplay finds out the display, that of the machine where none is
 // configured.

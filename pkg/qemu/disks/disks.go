@@ -10,12 +10,12 @@ package disks
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"runtime"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/qemu"
 	"github.com/virtsmith/virtsmith/pkg/qemu/cmdline"
 	"github.com/virtsmith/virtsmith/pkg/qemu/vm"
@@ -40,7 +40,7 @@ const (
 
 // newDisk is how a user asks for a new volume: the storage, which may be left out, and
 // the size in GiB.
-var newDisk = regexp.MustCompile(`^(?:([^/:\s]+):)?(\d+(?:\.\d+)?)$`)
+var newDisk = pattern.New(`^(?:([^/:\s]+):)?(\d+(?:\.\d+)?)$`)
 
 // asksNew takes apart a value that asks for a new volume. ok is false where it does not.
 func asksNew(file string) (storeid id.Storage, gib string, ok bool) {

@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/tree"
@@ -115,7 +115,7 @@ func isSubvolume(path string) bool {
 }
 
 // numbered is how volumes are named that the storage chose the name of.
-var numbered = regexp.MustCompile(`^(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)(?:\D|$)`)
+var numbered = pattern.New(`^(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)(?:\D|$)`)
 
 // mostImages bounds how many volumes a guest has on one storage.
 const mostImages = 1024

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
@@ -40,7 +40,7 @@ func TimedOut(err error) bool {
 }
 
 // stamp is what a library puts before its words.
-var stamp = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}T?\s?[\d:.]+\S*\s+[0-9a-f]+\s+-?\d+\s+(?:librbd: )?`)
+var stamp = pattern.New(`^\d{4}-\d{2}-\d{2}T?\s?[\d:.]+\S*\s+[0-9a-f]+\s+-?\d+\s+(?:librbd: )?`)
 
 // Said returns the last of what a program has said, without what its library puts before.
 func Said(err error) string {

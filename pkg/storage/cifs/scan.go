@@ -6,11 +6,11 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/run"
 )
 
@@ -61,7 +61,7 @@ func Scan(ctx context.Context, r run.Runner, server, user, password, domain stri
 	return nil, nil
 }
 
-var ntStatus = regexp.MustCompile(`NT_STATUS_[A-Z0-9_]+`)
+var ntStatus = pattern.New(`NT_STATUS_[A-Z0-9_]+`)
 
 // meaning says what to do about a status.
 func meaning(status string) string {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/revert"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -21,7 +21,7 @@ import (
 const mostVolumes = 1024
 
 // numbered is how volumes are named that the storage chose the name of.
-var numbered = regexp.MustCompile(`^(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)$`)
+var numbered = pattern.New(`^(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)$`)
 
 // prefix is how the names of new volumes of a format begin.
 func prefix(format string, guest id.VM) string {

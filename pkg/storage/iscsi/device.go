@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
@@ -38,8 +38,8 @@ type device struct {
 func (d device) volume() string { return d.channel + "." + d.id + "." + d.lun + "." + d.stable }
 
 var (
-	targetDir  = regexp.MustCompile(`^target(\d+):`)
-	scsiDevice = regexp.MustCompile(`^(\d+):(\d+):(\d+):(\d+)$`)
+	targetDir  = pattern.New(`^target(\d+):`)
+	scsiDevice = pattern.New(`^(\d+):(\d+):(\d+):(\d+)$`)
 )
 
 // A session is a connection of the kernel to a target.
@@ -112,7 +112,7 @@ func (h host) multipath(disk string) string {
 	return disk
 }
 
-var partition = regexp.MustCompile(`-part\d+$`)
+var partition = pattern.New(`-part\d+$`)
 
 // isStable tells whether a name in /dev/disk/by-id is one for a whole disk that volumes
 // are called by.

@@ -11,11 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
@@ -56,7 +56,7 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 
 // volumeName is how volumes are called: channel, id and number of the LUN, then the name
 // by which udev knows it for good.
-var volumeName = regexp.MustCompile(`^\d+\.\d+\.\d+\.([^/\s]+)$`)
+var volumeName = pattern.New(`^\d+\.\d+\.\d+\.([^/\s]+)$`)
 
 // Parse reads a volume's name.
 func (p *pool) Parse(name string) (storage.Name, error) {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -30,7 +30,7 @@ const (
 	nothingFound  = 21
 )
 
-var recordLine = regexp.MustCompile(`^(\S+:\d+),\S+\s+(\S+)\s*$`)
+var recordLine = pattern.New(`^(\S+:\d+),\S+\s+(\S+)\s*$`)
 
 // parseRecords reads what iscsiadm tells of nodes, and of what it has discovered: the
 // portals of targets.

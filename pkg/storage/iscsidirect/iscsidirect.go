@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
@@ -55,7 +55,7 @@ type pool struct {
 
 // lunName is how volumes are called. A number with zeros before it would be a second
 // name for the same LUN.
-var lunName = regexp.MustCompile(`^lun(0|[1-9]\d{0,8})$`)
+var lunName = pattern.New(`^lun(0|[1-9]\d{0,8})$`)
 
 // number reads a volume's name.
 func number(name string) (int, error) {

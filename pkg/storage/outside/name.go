@@ -2,19 +2,19 @@ package outside
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
 var (
-	imageName = regexp.MustCompile(`^(vm|base|subvol|basevol)-([1-9]\d{2,8})-([A-Za-z0-9][A-Za-z0-9._+-]*)$`)
-	otherName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:+-]*$`)
-	fileName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._:+=@-]*$`)
+	imageName = pattern.New(`^(vm|base|subvol|basevol)-([1-9]\d{2,8})-([A-Za-z0-9][A-Za-z0-9._+-]*)$`)
+	otherName = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._:+-]*$`)
+	fileName  = pattern.New(`^[A-Za-z0-9][A-Za-z0-9 ._:+=@-]*$`)
 )
 
 // parse reads a volume's name. The names are the same for all programs: that of an
@@ -98,7 +98,7 @@ func (d *Description) file(guest id.VM, number int, format string) string {
 }
 
 // numbered is how images are named that we chose the name of.
-var numbered = regexp.MustCompile(`^(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)(?:\.|$)`)
+var numbered = pattern.New(`^(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)(?:\.|$)`)
 
 // volume returns the name of the volume, with its base.
 func volume(n storage.Name) string {

@@ -16,11 +16,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
@@ -64,7 +64,7 @@ func (f Finder) Types(ctx context.Context, names ...string) []storage.Type {
 }
 
 // typeName is what types are called, and their programs.
-var typeName = regexp.MustCompile(`^[a-z][a-z0-9-]{1,31}$`)
+var typeName = pattern.New(`^[a-z][a-z0-9-]{1,31}$`)
 
 // names lists the programs there are.
 func (f Finder) names() []string {

@@ -11,11 +11,11 @@ package rbd
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 	"github.com/virtsmith/virtsmith/pkg/storage/ceph"
 )
@@ -67,7 +67,7 @@ func open(c Config, env storage.Env) (storage.Pool, error) {
 
 // volumeName is how volumes are called: an image, and before it the base that it is a
 // clone of.
-var volumeName = regexp.MustCompile(`^(?:(base-(\d+)-[^\s/@:\\]+)/)?((base|vm)-(\d+)-[^\s/@:\\]+)$`)
+var volumeName = pattern.New(`^(?:(base-(\d+)-[^\s/@:\\]+)/)?((base|vm)-(\d+)-[^\s/@:\\]+)$`)
 
 // Parse reads a volume's name.
 func (p *pool) Parse(name string) (storage.Name, error) { return parse(name) }

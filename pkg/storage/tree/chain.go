@@ -7,11 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -38,7 +38,7 @@ func statePath(path, snap string) string {
 }
 
 // snapName is how snapshots may be named.
-var snapName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]*$`)
+var snapName = pattern.New(`^[a-zA-Z][a-zA-Z0-9_-]*$`)
 
 // stateOf returns which state of the volume at a path a file would be; empty for none.
 func stateOf(path, file string) string {

@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/file"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -71,7 +71,7 @@ func (t *Tree) remove(n storage.Name, path string) error {
 }
 
 // backupExt is what the log of a backup has other than the backup.
-var backupExt = regexp.MustCompile(`\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)$`)
+var backupExt = pattern.New(`\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)$`)
 
 // unused fails when a base has clones.
 func (t *Tree) unused(ctx context.Context, base storage.Name, name, path string) error {

@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"syscall"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/run"
 	"github.com/virtsmith/virtsmith/pkg/storage"
@@ -100,7 +100,7 @@ func exists(path string) error {
 }
 
 // numbered is how images, and their states, are named that the storage chose the name of.
-var numbered = regexp.MustCompile(`^(?:snap-[^/]*-|\.next-)?(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)(?:\D|$)`)
+var numbered = pattern.New(`^(?:snap-[^/]*-|\.next-)?(?:vm|base|subvol|basevol)-(\d+)-disk-(\d+)(?:\D|$)`)
 
 // free finds a name that no image of the guest has, in any format.
 func (t *Tree) free(ctx context.Context, dir string, guest id.VM, format string) (string, error) {

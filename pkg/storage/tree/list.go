@@ -8,13 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/file"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
@@ -129,7 +129,7 @@ func names(dir string) ([]string, error) {
 }
 
 // backing is how a linked clone names its base.
-var backing = regexp.MustCompile(`^\.\./(\d+)/((?:base|vm)-\d+-[^/\s]+\.(?:raw|qcow2|vmdk))$`)
+var backing = pattern.New(`^\.\./(\d+)/((?:base|vm)-\d+-[^/\s]+\.(?:raw|qcow2|vmdk))$`)
 
 // look describes an image. What cannot be read has no size: it is listed, so that it
 // can be found and removed.

@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +27,7 @@ import (
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
 	"github.com/virtsmith/virtsmith/pkg/lvm"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/plan"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
@@ -59,8 +59,8 @@ const (
 const mostVolumes = 1024
 
 var (
-	legal   = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9\-_.]*[a-zA-Z0-9]$`)
-	imageOf = regexp.MustCompile(`^(vm|base)-(\d+)-\S+$`)
+	legal   = pattern.New(`^[a-zA-Z0-9][a-zA-Z0-9\-_.]*[a-zA-Z0-9]$`)
+	imageOf = pattern.New(`^(vm|base)-(\d+)-\S+$`)
 )
 
 // Parse reads the name of a volume: vm-100-disk-0, or base-100-disk-0.
@@ -326,7 +326,7 @@ func (g *Group) taken(ctx context.Context, all []lvm.Volume, name string) bool {
 }
 
 // numbered is how volumes are named that the storage chose the name of.
-var numbered = regexp.MustCompile(`^(?:` + Next + `|` + Merged + `)?(?:vm|base)-(\d+)-disk-(\d+)(?:\..*)?$`)
+var numbered = pattern.New(`^(?:` + Next + `|` + Merged + `)?(?:vm|base)-(\d+)-disk-(\d+)(?:\..*)?$`)
 
 // free finds a name whose number no volume of the guest has.
 func (g *Group) free(ctx context.Context, all []lvm.Volume, guest id.VM, suffix string) (string, error) {

@@ -5,9 +5,10 @@ import (
 	"crypto/md5" //nolint:gosec // makes the same ids as upstream, protects nothing
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // comstar is the target of illumos. A disk is a logical unit with an id, and is seen
@@ -57,7 +58,7 @@ func parseUnits(out string) map[string]string {
 }
 
 // viewNumber finds the number of the LUN in what stmfadm says of a view.
-var viewNumber = regexp.MustCompile(`(?m)^\s*LUN\s*:\s*(\d+)\s*$`)
+var viewNumber = pattern.New(`(?m)^\s*LUN\s*:\s*(\d+)\s*$`)
 
 func (c *comstar) lun(ctx context.Context, device string) (int, bool, error) {
 	unit, err := c.find(ctx, device)

@@ -3,12 +3,12 @@ package zfs
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/revert"
 )
 
@@ -46,8 +46,8 @@ type ietConfig struct {
 }
 
 var (
-	ietTarget = regexp.MustCompile(`^\s*Target\s+([\w.:-]+)\s*$`)
-	ietUnit   = regexp.MustCompile(`^\s*Lun\s+(\d+)\s+(\S+)\s*$`)
+	ietTarget = pattern.New(`^\s*Target\s+([\w.:-]+)\s*$`)
+	ietUnit   = pattern.New(`^\s*Lun\s+(\d+)\s+(\S+)\s*$`)
 )
 
 // parseIET finds the lines of a target.
@@ -132,7 +132,7 @@ func (e *iet) lun(ctx context.Context, device string) (int, bool, error) {
 	return l.number, ok && err == nil, err
 }
 
-var ietRunning = regexp.MustCompile(`(?m)^\s*tid:(\d+)\s+name:(\S+)\s*$`)
+var ietRunning = pattern.New(`(?m)^\s*tid:(\d+)\s+name:(\S+)\s*$`)
 
 // id asks for the number that the running target has.
 func (e *iet) id(ctx context.Context) (string, error) {

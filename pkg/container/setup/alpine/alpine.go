@@ -5,9 +5,9 @@ package alpine
 import (
 	"fmt"
 	"path"
-	"regexp"
 
 	"github.com/virtsmith/virtsmith/pkg/container/setup"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 )
 
 // Distribution returns what is known of it.
@@ -41,7 +41,7 @@ func (s *system) Fixup() error {
 	return s.DropPlaceholder()
 }
 
-var getty = regexp.MustCompile(`^\s*tty\d+:\d*:[^:]*:.*getty`)
+var getty = pattern.New(`^\s*tty\d+:\d*:[^:]*:.*getty`)
 
 // Init has a getty on each tty.
 func (s *system) Init() error {
@@ -49,7 +49,7 @@ func (s *system) Init() error {
 	for n := 1; n <= s.TTYs(); n++ {
 		add = append(add, fmt.Sprintf("tty%d::respawn:/sbin/getty 38400 tty%d", n, n))
 	}
-	return s.Inittab(getty, add)
+	return s.Inittab(getty.Regexp(), add)
 }
 
 // Network writes the file of ifupdown, with netmasks: the ifup of busybox wants them, and

@@ -3,13 +3,13 @@ package storage
 import (
 	"cmp"
 	"context"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/virtsmith/virtsmith/pkg/api"
 	"github.com/virtsmith/virtsmith/pkg/id"
+	"github.com/virtsmith/virtsmith/pkg/pattern"
 	"github.com/virtsmith/virtsmith/pkg/storage"
 )
 
@@ -104,7 +104,7 @@ type allocRequest struct {
 }
 
 // imageExt is the end of a name that tells a format.
-var imageExt = regexp.MustCompile(`\.(raw|qcow2|vmdk)$`)
+var imageExt = pattern.New(`\.(raw|qcow2|vmdk)$`)
 
 func (s *Service) alloc(ctx context.Context, req allocRequest) (string, error) {
 	format := ""
