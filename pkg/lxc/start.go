@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -88,11 +89,19 @@ func (s Start) Command() run.Cmd {
 		"--property=PIDFile=" + s.pidFile(), "--property=Delegate=yes", "--property=KillMode=mixed", "--property=TimeoutStartSec=infinity",
 		"--property=TimeoutStopSec=120s", "--property=TasksMax=infinity", "--property=OOMPolicy=continue",
 	}
+	// The signal by which systemd would end the monitor goes on to the init, which may take it for
+	// something else.
+	if stop, err := exec.LookPath("lxc-stop"); err == nil {
+		line = append(line, "--property=ExecStop="+run.Quote(stop, "-P", s.Path, "-n", s.Name, "-t", strconv.Itoa(shutdown)))
+	}
 	for _, pair := range s.Env {
 		line = append(line, "--setenv="+pair)
 	}
 	return run.Cmd{Path: "systemd-run", Args: append(append(line, "--", "lxc-start"), args...), Detached: true}
 }
+
+// shutdown is how many seconds the init of a container has when its unit is stopped.
+const shutdown = 90
 
 // launch runs the command. systemd forgets the unit of the last time a moment after its process
 // has ended.

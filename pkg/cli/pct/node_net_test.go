@@ -110,4 +110,3 @@ func TestNodeVLAN(t *testing.T) {
 		halt(a, b, c)
 	})
 }
-
