@@ -42,18 +42,20 @@ func Active(proc, lxcpath string) (map[string]bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
-	if len(hashed) == 0 {
-		return active, nil
-	}
-	// A hash tells no name: those that have a folder are tried.
-	entries, err := os.ReadDir(lxcpath)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	for _, e := range entries {
-		if hashed[socketName(lxcpath, e.Name())] {
-			active[e.Name()] = true
+	if len(hashed) > 0 {
+		// A hash tells no name: those that have a folder are tried.
+		entries, err := os.ReadDir(lxcpath)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
 		}
+		for _, e := range entries {
+			if hashed[socketName(lxcpath, e.Name())] {
+				active[e.Name()] = true
+			}
+		}
+	}
+	if proc == "/proc" {
+		dropFaked(active, lxcpath)
 	}
 	return active, nil
 }
