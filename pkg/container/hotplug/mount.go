@@ -66,6 +66,10 @@ func (m *machine) addDevice(ctx context.Context, key string, d container.Device)
 	if err != nil {
 		return err
 	}
+	named := ids.Privileged() || m.devicesNamed()
+	if m.kernel.Kernel.Unified && is(d.DenyWrite) && !named {
+		return errors.New("LXC cannot keep a container that runs from writing to a device")
+	}
 	in, err := m.container()
 	if err != nil {
 		return err
@@ -75,11 +79,11 @@ func (m *machine) addDevice(ctx context.Context, key string, d container.Device)
 	}
 	file, access := "devices.allow", "rw"
 	switch {
-	case is(d.DenyWrite) && !ids.Privileged():
+	case is(d.DenyWrite) && !named:
 		file, access = "devices.deny", "w"
 	case is(d.DenyWrite):
 		access = "r"
-	case !ids.Privileged():
+	case !named:
 		return nil // all that there is may be opened: what is there was given
 	}
 	rule := fmt.Sprintf("%s %s %s", node.Type(), node.Number(), access)
@@ -87,6 +91,17 @@ func (m *machine) addDevice(ctx context.Context, key string, d container.Device)
 		return errors.Join(err, m.mounter(ctx).RemoveNode(context.WithoutCancel(ctx), in, node))
 	}
 	return nil
+}
+
+// devicesNamed tells whether an unprivileged container may open only the devices that it was told
+// of, as one with control groups of version 2 that must not write to one.
+func (m *machine) devicesNamed() bool {
+	for _, d := range container.Typed(m.doc.Values).Device {
+		if m.kernel.Kernel.Unified && is(d.DenyWrite) {
+			return true
+		}
+	}
+	return false
 }
 
 // container is the running container as what mounts sees it.

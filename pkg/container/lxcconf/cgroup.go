@@ -112,10 +112,16 @@ func allowed() []string {
 	}
 }
 
-// devices says which devices may be opened, and hands nodes through. In a user namespace
-// no nodes can be made, so those that are there are those that were given.
+// devices says which devices may be opened, and hands nodes through. In a user namespace no nodes
+// can be made, so those that are there are those that were given: only what must not be written
+// to needs a rule. With control groups of version 2, LXC takes one such rule for leave to nothing
+// else, or lets a file be opened to be read and written at once; so all that is allowed is named.
 func (b *maker) devices() {
-	if !b.unprivileged() {
+	named := !b.unprivileged()
+	for n := range b.Nodes {
+		named = named || b.Kernel.Unified && is(b.Config.Device[n].DenyWrite)
+	}
+	if named {
 		b.group("devices.deny", "a")
 		for _, rule := range allowed() {
 			if !b.locked(rule) {
@@ -127,12 +133,12 @@ func (b *maker) devices() {
 		node, d := b.Nodes[n], b.Config.Device[n]
 		number := node.Type() + " " + node.Number()
 		switch {
-		case is(d.DenyWrite) && b.unprivileged():
-			b.group("devices.deny", number+" w")
-		case is(d.DenyWrite):
+		case named && is(d.DenyWrite):
 			b.group("devices.allow", number+" r")
-		case !b.unprivileged():
+		case named:
 			b.group("devices.allow", number+" rw")
+		case is(d.DenyWrite):
+			b.group("devices.deny", number+" w")
 		}
 		// The hook makes the node there, as the container is to have it.
 		b.add("lxc.mount.entry", NodeEntry(b.Dir, node.Path))
