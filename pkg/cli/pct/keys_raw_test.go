@@ -33,7 +33,7 @@ func rawLines() keyCT {
 		"lxc.sysctl.kernel.shmmax: 123456", "lxc.sysctl.kernel.shmall: 2222", "lxc.sysctl.kernel.shmmni: 333", "lxc.sysctl.kernel.shm_rmid_forced: 1",
 		"lxc.sysctl.kernel.msgmax: 4444", "lxc.sysctl.kernel.msgmnb: 5555", "lxc.sysctl.kernel.msgmni: 66", "lxc.sysctl.kernel.sem: 250 256000 100 777",
 		"lxc.console.logfile: ROOT/console.log", "lxc.haltsignal: SIGUSR2", "lxc.rebootsignal: SIGTERM", "lxc.stopsignal: SIGKILL",
-		"lxc.seccomp: ROOT/seccomp", "lxc.rootfs.mount: ROOT/mnt", "lxc.autodev: 1", "lxc.hook.version: 1", "lxc.aa_profile: unconfined",
+		"lxc.seccomp: ROOT/seccomp", "lxc.autodev: 1", "lxc.hook.version: 1", "lxc.aa_profile: unconfined",
 		"lxc.start.auto: 1", "lxc.start.delay: 5", "lxc.start.order: 3", "lxc.group: keys",
 		"lxc.cgroup.pids.max: 999", "lxc.cgroup2.pids.max: 999",
 		"lxc.network.type: veth", "lxc.network.link: BRIDGE", "lxc.network.flags: up", "lxc.network.name: old0", "lxc.network.hwaddr: 02:00:00:00:00:07",
@@ -61,13 +61,13 @@ func rawLines() keyCT {
 			l.bridge, l.network = testct.Bridge(t)
 			script := l.fill("#!/bin/sh\necho $1 >>ROOT/hooks\n")
 			for name, text := range map[string]string{
-				"hook.sh": script, "net.sh": l.fill("#!/bin/sh\necho $1 >>ROOT/nets\n"), "hooks": "", "nets": "", "mnt/none": "",
+				"hook.sh": script, "net.sh": l.fill("#!/bin/sh\necho $1 >>ROOT/nets\n"), "hooks": "", "nets": "",
 				"fstab": l.fill("ROOT/srv srv none bind,create=dir 0 0\n"), "srv/file": "by fstab\n", "more.conf": "lxc.environment = INCLUDED=1\n",
 				"seccomp": "2\ndenylist\n[all]\nkeyctl errno 77\n",
 			} {
 				l.write(name, text)
 			}
-			for name, mode := range map[string]os.FileMode{"hooks": 0o666, "srv": 0o755, "mnt": 0o755} {
+			for name, mode := range map[string]os.FileMode{"hooks": 0o666, "srv": 0o755} {
 				if err := os.Chmod(l.path(name), mode); err != nil {
 					t.Fatal(err)
 				}
@@ -105,7 +105,6 @@ func rawLines() keyCT {
 			{keys: "lxc.signal.reboot lxc.rebootsignal", show: told("lxc.signal.reboot", "lxc.signal.reboot = (SIGTERM|15)")},
 			{keys: "lxc.signal.stop lxc.stopsignal", show: told("lxc.signal.stop", "lxc.signal.stop = (SIGKILL|9)")},
 			{keys: "lxc.seccomp lxc.seccomp.profile", inside: keyctl, want: `77`},
-			{keys: "lxc.rootfs.mount", show: told("lxc.rootfs.mount", "lxc.rootfs.mount = /.*/mnt")},
 			{keys: "lxc.autodev", inside: "grep -c ' /dev tmpfs ' /proc/mounts", want: `1`},
 			{keys: "lxc.aa_profile lxc.apparmor.profile", show: told("lxc.apparmor.profile", "lxc.apparmor.profile = unconfined")},
 			{keys: "lxc.start.auto lxc.start.delay lxc.start.order lxc.group", show: shows(told("lxc.start.auto", ".*1"), told("lxc.start.delay", ".*5"), told("lxc.start.order", ".*3"), told("lxc.group", "keys|lxc.group = keys"))},
@@ -162,7 +161,7 @@ func rawHanded() keyCT {
 		"lxc.hook.clone": "/bin/true", "lxc.hook.destroy": "/bin/true", "lxc.kmsg": "0",
 		"lxc.log.file": "/tmp/x", "lxc.logfile": "/tmp/x", "lxc.log.level": "1", "lxc.loglevel": "1",
 		"lxc.se_context": "a:b:c", "lxc.selinux.context": "a:b:c", "lxc.seccomp.notify.cookie": "x", "lxc.seccomp.notify.proxy": "unix:/x",
-		"lxc.sysctl.fs.mqueue": "1",
+		"lxc.sysctl.fs.mqueue": "1", "lxc.rootfs.mount": "/usr/lib/lxc/rootfs",
 	}
 	renamed := map[string]string{
 		"lxc.aa_allow_incomplete": "lxc.apparmor.allow_incomplete", "lxc.logfile": "lxc.log.file", "lxc.loglevel": "lxc.log.level", "lxc.se_context": "lxc.selinux.context",
