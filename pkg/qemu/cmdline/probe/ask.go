@@ -34,7 +34,7 @@ func (p *Prober) ask(ctx context.Context, path, arch string) (*cmdline.Capabilit
 	defer cancel()
 	c := &cmdline.Capabilities{Binary: path, Properties: map[string][]string{}}
 	questions := questions(c, arch)
-	var in, out bytes.Buffer
+	var in bytes.Buffer
 	for _, q := range questions {
 		call := map[string]any{"execute": q.command, "id": q.id}
 		if q.args != nil {
@@ -56,21 +56,43 @@ func (p *Prober) ask(ctx context.Context, path, arch string) (*cmdline.Capabilit
 	if _, err := end.Write(in.Bytes()); err != nil { // a pipe holds 64 KiB, the questions are 3
 		return nil, err
 	}
+	out := &listener{last: fmt.Appendf(nil, `"id": "%d"`, len(questions)-1), answered: func() {
+		// A QEMU that is told to quit drops the answers that nobody has read yet.
+		_, _ = end.WriteString(`{"execute": "quit"}` + "\n") // one that is gone needs no word
+	}}
 	cmd := run.Command(path, "-S", "-M", "none", "-nodefaults", "-display", "none", "-no-user-config", "-qmp", "stdio")
-	cmd.Stdin, cmd.Stdout, cmd.ReadOnly = stdin, &out, true
+	cmd.Stdin, cmd.Stdout, cmd.ReadOnly = stdin, out, true
 	if err := p.Runner.Run(ctx, cmd); err != nil {
 		return nil, fmt.Errorf("ask QEMU what it can do: %w", err)
 	}
-	if err := answer(&out, questions); err != nil {
+	if err := answer(&out.text, questions); err != nil {
 		return nil, fmt.Errorf("ask QEMU what it can do: %w", err)
 	}
 	if c.Version == "" {
-		return nil, fmt.Errorf("ask QEMU what it can do: %s did not tell its version: %s", path, clean(out.String()[:min(out.Len(), 200)]))
+		return nil, fmt.Errorf("ask QEMU what it can do: %s did not tell its version: %s", path, clean(out.text.String()[:min(out.text.Len(), 200)]))
 	}
 	if err := checkAge(c); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// A listener keeps what QEMU says and tells when the last question was answered.
+type listener struct {
+	text     bytes.Buffer
+	last     []byte // what the last answer has
+	answered func()
+}
+
+// Write implements [io.Writer].
+func (l *listener) Write(p []byte) (int, error) {
+	from := max(0, l.text.Len()-len(l.last)) // it may have come in two pieces
+	n, err := l.text.Write(p)
+	if l.answered != nil && bytes.Contains(l.text.Bytes()[from:], l.last) {
+		l.answered()
+		l.answered = nil
+	}
+	return n, err
 }
 
 // answer gives the answers in out to those who asked.
@@ -129,7 +151,6 @@ func questions(c *cmdline.Capabilities, arch string) []question {
 		properties(driver, driver)
 	}
 	properties(cmdline.CPUProperties, "max-"+map[string]string{"x86_64": "x86_64", "aarch64": "arm"}[arch]+"-cpu")
-	list = append(list, question{command: "quit"})
 	for i := range list {
 		list[i].id = fmt.Sprint(i)
 	}
