@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"runtime"
 	"strings"
@@ -64,17 +65,26 @@ func (n *newcomer) make(ctx context.Context) error {
 	return n.finish(ctx)
 }
 
-// makeVolumes makes the volumes, and notes them at once: should we be ended, what is left can be
+// makeVolumes makes the volumes, and notes each at once: should we be ended, what is left can be
 // destroyed.
 func (n *newcomer) makeVolumes(ctx context.Context) error {
-	made, err := n.Volumes.Make(ctx, n.VM, n.points, n.values, n.undo)
-	if err != nil {
-		return err
+	made := schema.Params{}
+	for _, key := range volumes.InOrder(n.points) {
+		one, err := n.Volumes.Make(ctx, n.VM, schema.Params{key: n.points[key]}, n.values, n.undo)
+		if err != nil {
+			return err
+		}
+		maps.Copy(made, one)
+		if err := n.note(ctx, made); err != nil {
+			return err
+		}
 	}
 	n.points = made
-	if err := n.rootDir(ctx, n.VM, n.undo); err != nil {
-		return err
-	}
+	return n.rootDir(ctx, n.VM, n.undo)
+}
+
+// note writes down the volumes that have been made.
+func (n *newcomer) note(ctx context.Context, made schema.Params) error {
 	if n.old != nil {
 		return n.change(ctx, n.VM, func(doc *config.Doc) { noteUnused(doc.Values, made) })
 	}

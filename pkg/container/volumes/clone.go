@@ -22,7 +22,8 @@ type Clone struct {
 	Storage  id.Storage    // where full clones go; empty for that of each source
 	Full     bool          // copy all; else volumes are linked to their sources
 	BWLimit  *int          // KiB/s; nil for what is set
-	// Made, which may be nil, is told of each mount point that is done.
+	// Made, which may be nil, is told of each mount point that is done, and of one that is to be
+	// filled as soon as its volume is there: whoever is ended meanwhile has noted it.
 	Made func(ctx context.Context, key, value string) error
 }
 
@@ -122,6 +123,13 @@ func (s *Service) cloneOne(ctx context.Context, c Clone, p container.Point, undo
 		return p, err
 	}
 	to := Target{VM: c.To, Storage: c.Storage, Values: c.Values}
+	if c.Made != nil {
+		to.Allocated = func(ctx context.Context, made id.Volume) error {
+			empty := p
+			empty.Volume = made.String()
+			return c.Made(ctx, p.Key, empty.Value())
+		}
+	}
 	if to.BWLimit, err = s.limit(ctx, "clone", c.BWLimit, v.Storage, c.Storage); err != nil {
 		return p, err
 	}

@@ -29,10 +29,7 @@ import (
 func (s *Service) Make(ctx context.Context, vmid id.VM, points, values schema.Params, undo *revert.List) (schema.Params, error) {
 	made, mine := schema.Params{}, undoList(ctx)
 	defer mine.Fail()
-	for _, key := range slices.SortedFunc(maps.Keys(points), byOrder) {
-		if !container.IsMountPoint(key) {
-			continue
-		}
+	for _, key := range InOrder(points) {
 		p, err := container.ParsePoint(key, points[key])
 		if err != nil {
 			return nil, err
@@ -55,6 +52,12 @@ func (s *Service) Make(ctx context.Context, vmid id.VM, points, values schema.Pa
 	}
 	mine.Move(undo)
 	return made, nil
+}
+
+// InOrder lists the mount points among options in the order in which their volumes are made.
+func InOrder(points schema.Params) []string {
+	keys := slices.SortedFunc(maps.Keys(points), byOrder)
+	return slices.DeleteFunc(keys, func(key string) bool { return !container.IsMountPoint(key) })
 }
 
 // byOrder sorts mount points: the root, then the others by number.
