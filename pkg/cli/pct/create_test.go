@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/virtsmith/virtsmith/pkg/internal/testct"
+	"github.com/virtsmith/virtsmith/pkg/internal/testnode"
 )
 
 // A testNode is a node whose containers a test makes with the whole program.
@@ -22,6 +23,9 @@ type testNode struct {
 
 func newNode(t *testing.T) *testNode {
 	t.Helper()
+	if testnode.Inside() {
+		testnode.LXC(t)
+	}
 	testct.Require(t)
 	return &testNode{t, testct.Root(t), program(t)}
 }

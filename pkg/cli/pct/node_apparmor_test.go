@@ -35,6 +35,7 @@ func profile(t *testing.T, pid int) string {
 
 // TestNodeAppArmor: the profile that LXC makes holds containers, and features loosen it.
 func TestNodeAppArmor(t *testing.T) {
+	full(t) // TestNodeLimits looks at the usual one
 	n := kernelNode(t)
 	for _, x := range []struct {
 		name    string

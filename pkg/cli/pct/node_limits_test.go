@@ -17,7 +17,7 @@ import (
 // kernelNode is a node with all that the kernel of Debian has for containers.
 func kernelNode(t *testing.T) *testNode {
 	t.Helper()
-	testnode.LXC(t)
+	testnode.Need(t, "containers")
 	return newNode(t)
 }
 
@@ -53,6 +53,9 @@ func TestNodeLimits(t *testing.T) {
 		t.Errorf("start: %s", out)
 	}
 	c.status("running")
+	if got := profile(t, c.init()); !strings.HasPrefix(got, fmt.Sprintf("lxc-%d_", c.id)) {
+		t.Errorf("init has profile %q", got)
+	}
 	const mib = 1 << 20
 	c.groups(map[string]string{
 		"memory.max": fmt.Sprint(64 * mib), "memory.high": fmt.Sprint(64 * mib / 128 * 127), "memory.swap.max": fmt.Sprint(32 * mib),
