@@ -3,6 +3,7 @@ package app
 import (
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -19,7 +20,13 @@ const freedVariable = "VIRTSMITH_FREED"
 // Where a profile does not, or there is none, the process goes on as it is.
 func (a *App) leaveProfile() {
 	const attributes = "/proc/thread-self/attr/apparmor/"
-	if a.env(freedVariable) != "" || !file.Exists(attributes) {
+	if a.env(freedVariable) != "" {
+		// Only of this process: the container that it may start has hooks of its own.
+		_ = os.Unsetenv(freedVariable)
+		a.Env = slices.DeleteFunc(slices.Clone(a.Env), func(pair string) bool { return strings.HasPrefix(pair, freedVariable+"=") })
+		return
+	}
+	if !file.Exists(attributes) {
 		return
 	}
 	// What is to become of the next program is noted with the thread.

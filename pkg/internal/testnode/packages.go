@@ -28,7 +28,7 @@ func Packages() []Package {
 		{Path: "pkg/internal/testnode", Run: "^TestNode"},
 		{Path: "pkg/host", Run: "^TestNode"},
 		{Path: "pkg/internal/nodeboot", Guest: true, Time: time.Hour},
-		{Path: "pkg/cli/pct", Run: "^TestNode", All: "^Test", LXC: true, Time: 45 * time.Minute},
+		{Path: "pkg/cli/pct", Run: "^TestNode", All: "^TestNode|^Test(Power|Shutdown|StartFaults|MonitorKilled|Image|Console|Create)$", LXC: true, Time: 45 * time.Minute},
 		{Path: "pkg/storage/lvmthin", Time: 15 * time.Minute},
 		{Path: "pkg/storage/nfs", Time: 15 * time.Minute},
 		{Path: "pkg/storage/cifs", Time: 15 * time.Minute},
