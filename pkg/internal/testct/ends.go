@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience is how long LXC has to clear up after a container that was killed.
@@ -21,13 +23,52 @@ const patience = 10 * time.Second
 // before it starts the first container.
 func Ends(t testing.TB, folder string) {
 	t.Helper()
+	user := holdGroups(t)
 	t.Cleanup(func() {
 		end(folder)
 		unmount(folder)
 		detach(folder)
 		// LXC keeps a lock file for each container there ever was.
 		_ = os.RemoveAll(filepath.Join("/run/lxc/lock", folder))
+		user.Close()
+		dropGroups()
 	})
+}
+
+// holdGroups says that a test runs containers. LXC leaves the groups that those of all
+// containers are in, and only who finds nobody there may remove them. What is locked is the
+// folder for temporary files: a file of our own would be left.
+func holdGroups(t testing.TB) *os.File {
+	t.Helper()
+	f, err := os.Open(os.TempDir())
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_SH) // held alone for no longer than a few calls
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// dropGroups removes the groups of all containers where no other test runs any.
+func dropGroups() {
+	f, err := os.Open(os.TempDir())
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/lxc*", "/sys/fs/cgroup/*/lxc*"} {
+		groups, _ := filepath.Glob(pattern)
+		for _, group := range groups {
+			switch filepath.Base(group) {
+			case "lxc", "lxc.monitor", "lxc.pivot":
+				_ = unix.Rmdir(group) // one that is not empty stays
+			}
+		}
+	}
 }
 
 // Left tells what containers from below the folder have left on this machine: processes,
