@@ -100,7 +100,7 @@ func TestNodeLimits(t *testing.T) {
 	if got := c.group("cpu.stat"); strings.Contains(got, "nr_throttled 0\n") {
 		t.Errorf("it was never held back: %q", got)
 	}
-	out = c.run("set", "--delete", "cpulimit,cpuunits,cores")
+	c.run("set", "--delete", "cpulimit,cpuunits,cores")
 	c.groups(map[string]string{"cpu.max": "max 100000", "cpu.weight": "100", "cpuset.cpus.effective": "0-1"})
 	c.sh("dd if=/dev/zero of=/run/some bs=1M count=40 2>/dev/null")
 	c.fails("the container uses 4. MiB of memory and cannot be limited to 24 MiB", "set", "--memory", "24")

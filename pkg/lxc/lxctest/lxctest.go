@@ -21,9 +21,6 @@ func ID(t testing.TB) int { t.Helper(); return testct.ID(t) }
 // Busybox makes a template archive, for the length of the test.
 func Busybox(t testing.TB) string { t.Helper(); return testct.Busybox(t) }
 
-// OCI makes an image archive, for the length of the test.
-func OCI(t testing.TB) string { t.Helper(); return testct.OCI(t) }
-
 // Bridge makes a bridge, for the length of the test, and returns its name and its network as
 // "10.201.7."; the host is .1 there.
 func Bridge(t testing.TB) (name, network string) { t.Helper(); return testct.Bridge(t) }
