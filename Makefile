@@ -24,7 +24,7 @@ setup: ## install the Debian packages that tests and demo use, if missing
 
 build: ## build every command into bin/
 	CGO_ENABLED=0 $(BUILD) $(filter-out $(if $(LIBLXC),$(LINKED)) ./cmd/internal,$(wildcard ./cmd/*))
-	$(if $(LIBLXC),$(LINK),@echo 'without lxc-dev and a compiler: pct cannot talk to running containers')
+	$(if $(LIBLXC),$(LINK),@echo 'without lxc-dev and a compiler: pct asks the programs of LXC, which takes longer')
 
 # Most tests run here, then those that want Debian's kernel in a virtual machine.
 test: setup ## run every test that takes seconds
